@@ -1,0 +1,99 @@
+/*
+ * The door of fs/: a mount that shows a source directory through FUSE. Whoever watches the source tells the mount what may have changed;
+ * the mount knows what the kernel holds, and takes back what is no longer true.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct ident;
+struct fs_mount;
+
+enum fs_transport {
+        FS_TRANSPORT_AUTO, /* io_uring when the kernel offers it */
+        FS_TRANSPORT_URING,
+        FS_TRANSPORT_DEV,
+};
+
+enum fs_coherence {
+        FS_COHERENCE_EVENTS, /* the kernel caches for ever; fs_tell_*() takes back */
+        FS_COHERENCE_STRICT, /* the source raises no events: nothing is cached across opens */
+};
+
+struct fs_options {
+        const char *source;     /* absolute, canonical */
+        const char *mountpoint; /* absolute, existing directory */
+        const char *name;       /* shown as the mount's source in /proc/mounts: "dsfs:NAME" */
+        enum fs_transport transport;
+        enum fs_coherence coherence;
+        bool readonly;
+        bool allow_other;
+        bool xattr;       /* extended attributes and POSIX ACLs */
+        bool squash;      /* what is created belongs to the owner of the source's root */
+        unsigned max_fds; /* descriptors the mount may keep open for nodes; 0: chosen from RLIMIT_NOFILE */
+};
+
+struct fs_stats {
+        bool uring;                                                /* the transport in use */
+        bool ended;                                                /* unmounted, by whomever */
+        uint64_t nodes;                                            /* inodes that the kernel knows */
+        uint64_t names;                                            /* names that it knows them by */
+        uint64_t table_bytes;                                      /* memory of the node table */
+        uint64_t fds, fds_max;                                     /* descriptors held for nodes, and the bound */
+        uint64_t pinned;                                           /* of these, kept for unlinked or otherwise unreachable nodes */
+        uint64_t told_entries, told_content, told_attrs, told_all; /* invalidations sent */
+        uint64_t chowns_ignored;                                   /* by squash */
+        uint64_t requests;                                         /* all of them */
+};
+
+/* One counter an opcode that has been served: for benchmarks and status. */
+struct fs_op_count {
+        const char *name;
+        uint64_t count;
+};
+
+/* Mount and start serving: once this returns 0 the mount answers. On failure -errno and *why (the caller frees) is one sentence that says
+ * what happened, to which path and what to do. */
+int fs_mount_new(const struct fs_options *options, struct fs_mount **ret, char **why);
+
+/* Called once, on a thread of the mount, when it ends for any reason (umount, abort, fs_mount_stop). Set before the mount can end, right
+ * after fs_mount_new(). If it has ended already, called at once. */
+void fs_mount_on_end(struct fs_mount *m, void (*ended)(void *arg), void *arg);
+
+/* Unmount. With `lazy` a busy mount point is detached instead. 0, or -EBUSY (still mounted and serving), or another -errno.
+ * Not on a thread of the mount. */
+int fs_mount_stop(struct fs_mount *m, bool lazy);
+
+/* Join all threads and free. The mount must have ended (on_end was called). Takes NULL. */
+void fs_mount_free(struct fs_mount *m);
+
+/*
+ * What the watcher tells. From one thread at a time, never from one that serves requests, holding no lock that serving needs. They return
+ * when the kernel has been told. Objects that the kernel doesn't know cost a look-up in a table.
+ */
+
+/* The entry `name` of `dir` may be another now, or none. */
+void fs_tell_entry(struct fs_mount *m, const struct ident *dir, const char *name, size_t len);
+
+/* The file's bytes (and so its attributes) may have changed. */
+void fs_tell_content(struct fs_mount *m, const struct ident *file);
+
+/* The object's attributes may have changed. */
+void fs_tell_attr(struct fs_mount *m, const struct ident *object);
+
+/* Anything may have changed: everything the kernel holds is taken back. */
+void fs_tell_all(struct fs_mount *m);
+
+/* Tell what was put off: returns when nothing told or done before is still to be told. The watcher's thread or any that serves nothing. */
+void fs_settle(struct fs_mount *m);
+
+void fs_mount_stats(struct fs_mount *m, struct fs_stats *ret);
+
+/* Fill up to `max` counters; returns how many there are. */
+size_t fs_mount_op_counts(struct fs_mount *m, struct fs_op_count *ret, size_t max);
+
+/* The last component under which the kernel can be asked to abort the connection: /sys/fs/fuse/connections/<this>. */
+unsigned fs_mount_connection(struct fs_mount *m);

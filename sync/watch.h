@@ -1,0 +1,64 @@
+/*
+ * Sees every change below a source directory, whoever makes it, and tells a sink. Two backends with one behaviour: a fanotify filesystem
+ * mark where we are privileged, recursive inotify elsewhere. A watch never misses silently: what it may have missed is told as lost().
+ *
+ * Changes made by this process itself are told only by inotify, which can't tell whose they are; fanotify leaves them out.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct ident;
+struct watch;
+
+enum watch_backend {
+        WATCH_AUTO,
+        WATCH_FANOTIFY,
+        WATCH_INOTIFY,
+};
+
+enum watch_loss {
+        WATCH_OVERFLOW, /* the kernel's queue was full */
+        WATCH_LIMIT,    /* no more inotify watches: below some directories nothing is seen any more */
+        WATCH_ROOT,     /* the source itself was deleted, moved away or unmounted */
+};
+
+/* Called on the watch's own thread, in the order of the changes, after each has happened. They may block for the kernel's notifications,
+ * never for anything that waits for this thread. */
+struct watch_sink {
+        /* The entry `name` of `dir` was created, deleted, renamed from or renamed to. Both names of a rename are told. */
+        void (*entry)(void *arg, const struct ident *dir, const char *name, size_t len);
+        /* The file's bytes changed (or it was closed after writing, which is all that shows of a store through a mapping). */
+        void (*content)(void *arg, const struct ident *file);
+        /* Mode, owner, times, link count or extended attributes changed. */
+        void (*attr)(void *arg, const struct ident *object);
+        /* Anything below the source may have changed untold. `detail` is one sentence that says what to do about it. */
+        void (*lost)(void *arg, enum watch_loss why, const char *detail);
+        /* Everything that was queued has been told: a good moment to flush what was gathered. */
+        void (*idle)(void *arg);
+};
+
+struct watch_stats {
+        enum watch_backend backend;
+        uint64_t events; /* told to the sink */
+        uint64_t own;    /* this process's own, left out */
+        uint64_t overflows;
+        uint64_t watches; /* marks or inotify watches held */
+        bool degraded;    /* something is not being seen; `lost` said so */
+};
+
+/* Watch everything below `source` (an absolute path). Returns once nothing that changes from now on can be missed. On failure 0 is not
+ * returned, *ret is untouched and *why (static text) says what was refused. WATCH_AUTO takes fanotify if it works, else inotify. */
+int watch_new(const char *source, enum watch_backend backend, const struct watch_sink *sink, void *arg, struct watch **ret,
+              const char **why);
+
+/* Wait until all that changed before this call has been told to the sink and idle() has returned. 0, -ETIMEDOUT, -ESHUTDOWN.
+ * Any thread but the watch's own. */
+int watch_barrier(struct watch *w, int timeout_ms);
+
+void watch_stats(struct watch *w, struct watch_stats *ret);
+
+/* Stop and join. Takes NULL. */
+void watch_free(struct watch *w);
