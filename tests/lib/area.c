@@ -1,0 +1,202 @@
+#include "tests/lib/area.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "cache/base/fd.h"
+#include "tests/lib/mount.h"
+
+#define IMAGE_BYTES (4ll << 30) /* sparse */
+#define AREA_PREFIX "dsfs-test."
+
+const char *at(const char *dir, const char *fmt, ...)
+{
+        static char ring[8][PATH_MAX];
+        static unsigned next;
+        char *text = ring[next++ % ARRAY_LEN(ring)];
+        int len = snprintf(text, PATH_MAX, "%s/", dir);
+        va_list args;
+
+        va_start(args, fmt);
+        vsnprintf(text + len, PATH_MAX - (size_t)len, fmt, args);
+        va_end(args);
+        return text;
+}
+
+void put_file(const char *path, const void *bytes, size_t len)
+{
+        CLEANUP_FD int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+        must(fd >= 0, "open %s", path);
+        errno = 0;
+        must(fd_write_full(fd, bytes, len) == 0, "write %s", path);
+}
+
+void put_text(const char *path, const char *text)
+{
+        put_file(path, text, strlen(text));
+}
+
+void mount_type(const char *path, char *ret, size_t size)
+{
+        CLEANUP_FREE char *line = NULL;
+        FILE *in = fopen("/proc/self/mountinfo", "re");
+        size_t cap = 0;
+
+        must(in, "/proc/self/mountinfo");
+        *ret = '\0';
+        while (getline(&line, &cap, in) > 0) {
+                char where[PATH_MAX], type[64];
+                const char *dash = strstr(line, " - ");
+
+                if (dash && sscanf(line, "%*s %*s %*s %*s %4095s", where) == 1 && strcmp(where, path) == 0 &&
+                    sscanf(dash, " - %63s", type) == 1)
+                        snprintf(ret, size, "%s", type);
+        }
+        fclose(in);
+}
+
+static void remove_below(int dirfd, const char *name)
+{
+        CLEANUP_FD int fd = -1;
+        struct dirent *e;
+        DIR *dir;
+
+        if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
+                return;
+        fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return;
+        dir = fdopendir(dup(fd));
+        while (dir && (e = readdir(dir)))
+                if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+                        remove_below(fd, e->d_name);
+        if (dir)
+                closedir(dir);
+        unlinkat(dirfd, name, AT_REMOVEDIR);
+}
+
+void remove_tree(const char *path)
+{
+        remove_below(AT_FDCWD, path);
+}
+
+static const char *temp_dir(void)
+{
+        const char *dir = getenv("TMPDIR");
+
+        return dir && *dir == '/' && strlen(dir) < 24 ? dir : "/tmp";
+}
+
+void area_new_base(char *ret, size_t size)
+{
+        int len = snprintf(ret, size, "%s/" AREA_PREFIX "XXXXXX", temp_dir());
+
+        must(len > 0 && (size_t)len < size, "TMPDIR is too long");
+        must(mkdtemp(ret), "mkdtemp %s", ret);
+        must(chmod(ret, 0755) == 0, "chmod %s", ret);
+}
+
+static bool is_ext4(const char *path)
+{
+        struct statfs sfs;
+
+        return statfs(path, &sfs) == 0 && sfs.f_type == EXT4_SUPER_MAGIC;
+}
+
+static void image_path(char *ret, size_t size, const char *what)
+{
+        snprintf(ret, size, "%s/" AREA_PREFIX "ext4%s", temp_dir(), what);
+}
+
+/* Whoever holds this lock may mount and unmount the image. */
+static int image_lock(void)
+{
+        char path[96];
+        int fd;
+
+        image_path(path, sizeof(path), ".lock");
+        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        if (fd >= 0)
+                flock(fd, LOCK_EX);
+        return fd;
+}
+
+static void image_make(const char *image)
+{
+        char fresh[112];
+        CLEANUP_FD int fd = -1;
+
+        if (access(image, F_OK) == 0)
+                return;
+        snprintf(fresh, sizeof(fresh), "%s.new", image);
+        fd = open(fresh, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        must(fd >= 0 && ftruncate(fd, IMAGE_BYTES) == 0, "%s", fresh);
+        must(child_exec((const char *const[]){"mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1", fresh, NULL}, NULL, NULL, NULL, 0) == 0,
+             "mkfs.ext4 %s", fresh);
+        must(rename(fresh, image) == 0, "rename %s", fresh);
+}
+
+/* A directory on the image, which is mounted for as long as somebody has one. */
+static int image_area(const char *base, char *ret, size_t size)
+{
+        CLEANUP_FD int lock = image_lock();
+        char image[96], dir[96];
+
+        must(lock >= 0, "the image's lock");
+        image_path(image, sizeof(image), ".img");
+        image_path(dir, sizeof(dir), "");
+        mkdir(dir, 0755);
+        if (!is_ext4(dir)) {
+                image_make(image);
+                must(child_exec((const char *const[]){"mount", "-o", "loop", image, dir, NULL}, NULL, NULL, NULL, 0) == 0,
+                     "mount -o loop %s", image);
+        }
+        snprintf(ret, size, "%s/%s", dir, strrchr(base, '.') + 1);
+        must(mkdir(ret, 0755) == 0, "mkdir %s", ret);
+        return open(ret, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+int area_new(const char *base, bool tmpfs, bool own, char *ret, size_t size)
+{
+        if (!tmpfs && !own && !is_ext4(base))
+                return image_area(base, ret, size);
+        snprintf(ret, size, "%s/area", base);
+        must(mkdir(ret, 0755) == 0, "mkdir %s", ret);
+        if (tmpfs || own) {
+                must(tmpfs, "an own filesystem is a tmpfs");
+                must(mount("tmpfs", ret, "tmpfs", 0, "mode=755,size=2g") == 0, "mount tmpfs on %s", ret);
+        }
+        return open(ret, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+bool area_remove(const char *base, const char *area)
+{
+        char dir[96];
+
+        if (strncmp(area, base, strlen(base)) == 0) {
+                if (umount2(area, 0) < 0)
+                        umount2(area, MNT_DETACH);
+                remove_tree(base);
+                return access(base, F_OK) < 0;
+        }
+        CLEANUP_FD int lock = image_lock();
+
+        (void)lock; /* held to the end; without it we may only fail to unmount */
+        image_path(dir, sizeof(dir), "");
+        remove_tree(area);
+        remove_tree(base);
+        umount2(dir, 0); /* busy: somebody else's area is there */
+        return access(area, F_OK) < 0 && access(base, F_OK) < 0;
+}
