@@ -3,7 +3,6 @@
 
 PREFIX ?= /usr/local
 DESTDIR ?=
-CC ?= gcc
 VARIANT ?= release
 BUILD ?= build
 OUT := $(BUILD)/$(VARIANT)
@@ -13,34 +12,45 @@ VERSION := 0.1.0
 include cache/files.mk fs/files.mk sync/files.mk tests/files.mk bench/files.mk
 include packaging/flags.mk
 
-LIB_SRCS := $(CACHE_SRCS) $(FS_SRCS) $(SYNC_SRCS)
+# Everything but main() is in the library, which the binary, the tests and the benchmarks link.
+MAIN := sync/agent/main.c
+LIB_SRCS := $(filter-out $(MAIN),$(CACHE_SRCS) $(FS_SRCS) $(SYNC_SRCS))
 LIB_OBJS := $(LIB_SRCS:%.c=$(OUT)/%.o)
 LIB := $(OUT)/libdsfs.a
+OBJS := $(LIB_OBJS) $(MAIN:%.c=$(OUT)/%.o)
+
+LINK = @mkdir -p $(@D) && echo "  LINK $@" && $(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LINK_LIBS) $(LIBS)
 
 all: $(BUILD)/dsfs ## build the binary, build/dsfs
 
-$(BUILD)/dsfs: $(OUT)/dsfs
-	@ln -f $< $@ 2>/dev/null || cp $< $@
+# The binary is found here whatever the variant; always looked at, for switching the variant makes nothing newer.
+$(BUILD)/dsfs: $(OUT)/dsfs FORCE
+	@test $@ -ef $< || ln -f $< $@ 2>/dev/null || cp -f $< $@
 
-$(OUT)/dsfs: $(OUT)/sync/agent/main.o $(LIB)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+$(OUT)/dsfs: $(MAIN:%.c=$(OUT)/%.o) $(LIB)
+	$(LINK)
 
 $(LIB): $(LIB_OBJS)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	@echo "  AR   $@"
+	@$(AR) rcs $@ $^
 
 $(OUT)/%.o: %.c $(DEPS_STAMP)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	@echo "  CC   $@"
+	@$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 include tests/rules.mk bench/rules.mk packaging/rules.mk
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 18
+	@echo 'Variables: VARIANT=release|asan|tsan BUILD=build CC= CFLAGS= LDFLAGS= WERROR=1 PREFIX= DESTDIR= SRC='
 
 clean: ## remove what was built (libfuse's own build stays)
 	rm -rf $(BUILD)
 
--include $(LIB_OBJS:.o=.d)
+-include $(OBJS:.o=.d)
 
-.PHONY: all help clean
+FORCE:
+.PHONY: all help clean FORCE
+.DELETE_ON_ERROR:

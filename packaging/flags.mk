@@ -6,7 +6,7 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 
-DSFS_DEPS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dsfs/deps
+DSFS_DEPS ?= $(or $(XDG_CACHE_HOME),$(or $(HOME),/root)/.cache)/dsfs/deps
 FUSE_MIN := 3.18.2
 PKGS := libuv jansson libxxhash lmdb
 

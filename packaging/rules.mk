@@ -1,0 +1,38 @@
+# The checks that run nothing, and everything around the build: run, format, install, dist.
+
+# Formatting and includes are looked at wherever the files are, listed or not.
+C_FILES = $(shell find cache fs sync tests bench -name '*.[ch]' | LC_ALL=C sort)
+C_SRCS = $(LIB_SRCS) $(MAIN) $(UNIT_TESTS) $(MOUNT_TESTS) $(STRESS) $(TEST_LIB_SRCS) $(BENCH)
+
+SRC ?=
+run: ## install what is missing, build, mount SRC=<directory> (default: a small sample)
+	@packaging/deps --for build,run
+	@$(MAKE) --no-print-directory $(JOBS) all
+	@packaging/run '$(abspath $(BUILD)/dsfs)' '$(SRC)'
+
+check-format: ## is every C file formatted by .clang-format?
+	@clang-format --dry-run -Werror $(C_FILES)
+
+format: ## format every C file
+	clang-format -i $(C_FILES)
+
+check-headers: $(DEPS_STAMP) ## does every header compile alone, with gcc and clang?
+	@packaging/check/headers $(ALL_CFLAGS)
+
+check-layers: ## do includes keep to the layers sync > fs > cache > cache/base?
+	@packaging/check/layers
+
+check-locks: $(DEPS_STAMP) ## clang's -Wthread-safety over all C files
+	@clang $(BASE_CFLAGS) -fsyntax-only -Wthread-safety -Werror=thread-safety $(C_SRCS)
+
+check-static: check-format check-headers check-layers check-locks ## the checks that run nothing
+
+install: all ## install below DESTDIR and PREFIX
+	install -D -m 755 $(OUT)/dsfs '$(DESTDIR)$(PREFIX)/bin/dsfs'
+	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/dsfs' README.md CHANGELOG.md LICENSE
+
+dist: ## the source of HEAD as a tar file below BUILD
+	@mkdir -p $(BUILD)
+	git archive --format=tar.gz --prefix=dsfs-$(VERSION)/ -o $(BUILD)/dsfs-$(VERSION).tar.gz HEAD
+
+.PHONY: run check-format format check-headers check-layers check-locks check-static install dist

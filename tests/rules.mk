@@ -1,0 +1,67 @@
+# How tests are built and run. tests/files.mk names the programs:
+#   UNIT_TESTS   tests/unit/test_*.c   one Criterion program each, no mount
+#   MOUNT_TESTS  tests/mount/test_*.c  one Criterion program each, on real mounts
+#   STRESS       tests/stress/*.c      plain programs (exit status 0 is success), which ThreadSanitizer can run too
+#   TEST_LIB_SRCS                      fakes and helpers that all of them link
+
+TEST_LIB_OBJS := $(TEST_LIB_SRCS:%.c=$(OUT)/%.o)
+TEST_LIB := $(if $(TEST_LIB_SRCS),$(OUT)/libtests.a)
+CRITERION_PROGS := $(patsubst %.c,$(OUT)/%,$(UNIT_TESTS) $(MOUNT_TESTS))
+STRESS_PROGS := $(STRESS:%.c=$(OUT)/%)
+BENCH_PROGS := $(BENCH:%.c=$(OUT)/%)
+PROG_OBJS := $(CRITERION_PROGS:=.o) $(STRESS_PROGS:=.o) $(BENCH_PROGS:=.o)
+
+$(OUT)/libtests.a: $(TEST_LIB_OBJS)
+	@rm -f $@
+	@echo "  AR   $@"
+	@$(AR) rcs $@ $^
+
+$(CRITERION_PROGS): LINK_LIBS := -lcriterion
+$(CRITERION_PROGS) $(STRESS_PROGS) $(BENCH_PROGS): $(OUT)/%: $(OUT)/%.o $(TEST_LIB) $(LIB)
+	$(LINK)
+
+# All that the tests need, built; they find the binary by DSFS_BIN.
+RUN_TESTS = DSFS_BIN='$(abspath $(OUT)/dsfs)' VARIANT='$(VARIANT)' tests/run
+# As many jobs as there are processors, unless the caller said how many.
+JOBS = $(if $(findstring j,$(firstword -$(MAKEFLAGS)))$(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+
+tests: $(OUT)/dsfs $(CRITERION_PROGS) $(STRESS_PROGS) $(BENCH_PROGS) ## build the binary and all test and benchmark programs
+	@:
+
+check: ## install what is missing, build, run every test that needs no container
+	packaging/deps --for build,run,test
+	@$(MAKE) --no-print-directory $(JOBS) $(BUILD)/dsfs tests
+	@$(MAKE) --no-print-directory check-built
+
+check-built:
+	$(RUN_TESTS) $(CRITERION_PROGS) $(STRESS_PROGS)
+
+check-unit: tests ## run the unit tests
+	$(RUN_TESTS) $(patsubst %.c,$(OUT)/%,$(UNIT_TESTS))
+
+check-mount: tests ## run the tests on real mounts
+	$(RUN_TESTS) $(patsubst %.c,$(OUT)/%,$(MOUNT_TESTS))
+
+stress: tests ## run the stress programs
+	$(RUN_TESTS) $(STRESS_PROGS)
+
+check-asan: ## the same tests under AddressSanitizer and UBSan
+	packaging/deps --for build,run,test
+	@$(MAKE) --no-print-directory $(JOBS) VARIANT=asan tests
+	@$(MAKE) --no-print-directory VARIANT=asan check-built
+
+# Criterion aborts under ThreadSanitizer, so only plain programs run.
+check-tsan: ## the stress programs under ThreadSanitizer
+	packaging/deps --for build,run,test
+	@$(MAKE) --no-print-directory $(JOBS) VARIANT=tsan build-stress
+	@$(MAKE) --no-print-directory VARIANT=tsan check-stress-built
+
+build-stress: $(OUT)/dsfs $(STRESS_PROGS)
+
+check-stress-built:
+	$(RUN_TESTS) $(STRESS_PROGS)
+
+-include $(PROG_OBJS:.o=.d) $(TEST_LIB_OBJS:.o=.d)
+
+.SECONDARY: $(PROG_OBJS)
+.PHONY: tests check check-built check-unit check-mount stress check-asan check-tsan build-stress check-stress-built
