@@ -9,6 +9,8 @@ OUT := $(BUILD)/$(VARIANT)
 
 VERSION := 0.1.0
 
+.DEFAULT_GOAL := all
+
 include cache/files.mk fs/files.mk sync/files.mk tests/files.mk bench/files.mk
 include packaging/flags.mk
 
