@@ -30,13 +30,14 @@ enum watch_loss {
 struct watch_sink {
         /* The entry `name` of `dir` was created, deleted, renamed from or renamed to. Both names of a rename are told. */
         void (*entry)(void *arg, const struct ident *dir, const char *name, size_t len);
-        /* The file's bytes changed (or it was closed after writing, which is all that shows of a store through a mapping). */
+        /* The file's bytes changed, and so its attributes (or it was closed after writing, which is all that shows of a store through a
+         * mapping; or inotify can't tell). */
         void (*content)(void *arg, const struct ident *file);
-        /* Mode, owner, times, link count or extended attributes changed. */
+        /* Mode, owner, times, link count or extended attributes changed. inotify can't show that a file's other link went. */
         void (*attr)(void *arg, const struct ident *object);
         /* Anything below the source may have changed untold. `detail` is one sentence that says what to do about it. */
         void (*lost)(void *arg, enum watch_loss why, const char *detail);
-        /* Everything that was queued has been told: a good moment to flush what was gathered. */
+        /* Everything that was queued has been told, or a good deal of it in a storm: a good moment to flush what was gathered. */
         void (*idle)(void *arg);
 };
 
@@ -49,8 +50,9 @@ struct watch_stats {
         bool degraded;    /* something is not being seen; `lost` said so */
 };
 
-/* Watch everything below `source` (an absolute path). Returns once nothing that changes from now on can be missed. On failure 0 is not
- * returned, *ret is untouched and *why (static text) says what was refused. WATCH_AUTO takes fanotify if it works, else inotify. */
+/* Watch everything below `source` (an absolute path), on its filesystem: not what is mounted inside. Returns once nothing that changes
+ * from now on can be missed. 0; or -errno, when *ret is untouched and *why (static text) says what was refused. WATCH_AUTO takes fanotify
+ * if it works, else inotify, when *why is what fanotify refused; otherwise *why is NULL on success. */
 int watch_new(const char *source, enum watch_backend backend, const struct watch_sink *sink, void *arg, struct watch **ret,
               const char **why);
 

@@ -1,0 +1,231 @@
+/*
+ * The privileged backend: one fanotify mark on the source's whole filesystem. Events name directories and files by handle, so an event
+ * becomes an identity without touching the filesystem, and nothing has to be followed or scanned. What lies outside the source is told
+ * as well: to the sink these are objects that it doesn't know.
+ *
+ * The kernel merges events only when they come from one process, so leaving out this process's own by pid is exact.
+ */
+#include "sync/watch_backend.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/fanotify.h>
+#include <unistd.h>
+
+#include "cache/base/fd.h"
+
+#define BUFFER_BYTES 65536
+
+struct fan {
+        pid_t self;
+        _Alignas(struct fanotify_event_metadata) char buffer[BUFFER_BYTES];
+};
+
+/* Newest first. FAN_RENAME (5.17) tells both names and the object in one event; before it, each name comes on its own. */
+static const struct variant {
+        unsigned init;
+        uint64_t moves;
+} variants[] = {
+        {FAN_REPORT_DFID_NAME_TARGET, FAN_RENAME},
+        {FAN_REPORT_DFID_NAME | FAN_REPORT_FID, FAN_MOVED_FROM | FAN_MOVED_TO},
+};
+
+/* What one event says, taken from its records. */
+struct told {
+        bool has_object, has_dir, has_old, has_new;
+        struct ident object, dir, old, new;
+        const char *dir_name, *old_name, *new_name;
+};
+
+/* A record's handle and, when it has one, the name after it. False when it is no identity. */
+static bool parse_record(const struct fanotify_event_info_header *head, struct ident *id, const char **name)
+{
+        const struct fanotify_event_info_fid *info = (const void *)head;
+        const struct file_handle *handle = (const void *)info->handle;
+        size_t fixed = sizeof(*info) + sizeof(*handle);
+        unsigned bytes;
+        int type;
+
+        if (head->len < fixed)
+                return false;
+        memcpy(&bytes, &handle->handle_bytes, sizeof(bytes));
+        memcpy(&type, &handle->handle_type, sizeof(type));
+        if (bytes > head->len - fixed || !ident_from_handle(type, handle->f_handle, bytes, id))
+                return false;
+        if (name) {
+                const char *text = (const char *)handle->f_handle + bytes;
+                size_t room = head->len - fixed - bytes;
+
+                if (!memchr(text, '\0', room))
+                        return false;
+                *name = text;
+        }
+        return true;
+}
+
+static void parse_event(const struct fanotify_event_metadata *m, struct told *t)
+{
+        const char *at = (const char *)m + m->metadata_len;
+        const char *end = (const char *)m + m->event_len;
+
+        memset(t, 0, sizeof(*t));
+        while ((size_t)(end - at) >= sizeof(struct fanotify_event_info_header)) {
+                const struct fanotify_event_info_header *head = (const void *)at;
+
+                if (head->len < sizeof(*head) || head->len > end - at)
+                        return;
+                switch (head->info_type) {
+                case FAN_EVENT_INFO_TYPE_FID:
+                        t->has_object = parse_record(head, &t->object, NULL);
+                        break;
+                case FAN_EVENT_INFO_TYPE_DFID:
+                        t->has_dir = parse_record(head, &t->dir, NULL);
+                        break;
+                case FAN_EVENT_INFO_TYPE_DFID_NAME:
+                        t->has_dir = parse_record(head, &t->dir, &t->dir_name);
+                        break;
+                case FAN_EVENT_INFO_TYPE_OLD_DFID_NAME:
+                        t->has_old = parse_record(head, &t->old, &t->old_name);
+                        break;
+                case FAN_EVENT_INFO_TYPE_NEW_DFID_NAME:
+                        t->has_new = parse_record(head, &t->new, &t->new_name);
+                        break;
+                default:
+                        break;
+                }
+                at += head->len;
+        }
+        /* A directory itself is told as its own entry "." (or with no name), and not as an object. */
+        if (!t->has_object && t->has_dir && (!t->dir_name || strcmp(t->dir_name, ".") == 0)) {
+                t->has_object = true;
+                t->object = t->dir;
+        }
+}
+
+static void tell_event(struct watch_core *c, const struct fanotify_event_metadata *m)
+{
+        struct told t;
+
+        parse_event(m, &t);
+        if (t.has_dir && t.dir_name && (m->mask & (FAN_CREATE | FAN_DELETE | FAN_MOVED_FROM | FAN_MOVED_TO)))
+                watch_tell_entry(c, &t.dir, t.dir_name, strlen(t.dir_name));
+        if (t.has_old)
+                watch_tell_entry(c, &t.old, t.old_name, strlen(t.old_name));
+        if (t.has_new)
+                watch_tell_entry(c, &t.new, t.new_name, strlen(t.new_name));
+        if (t.has_object && (m->mask & (FAN_MODIFY | FAN_CLOSE_WRITE)))
+                watch_tell_content(c, &t.object);
+        if (t.has_object && (m->mask & (FAN_ATTRIB | FAN_RENAME)))
+                watch_tell_attr(c, &t.object);
+}
+
+static ssize_t fanotify_take(struct watch_core *c, size_t *events)
+{
+        struct fan *f = c->state;
+        const struct fanotify_event_metadata *m = (const void *)f->buffer;
+        ssize_t n;
+
+        do
+                n = read(c->fd, f->buffer, sizeof(f->buffer));
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return errno == EAGAIN ? 0 : -errno;
+        for (; FAN_EVENT_OK(m, n); m = FAN_EVENT_NEXT(m, n)) {
+                if (m->vers != FANOTIFY_METADATA_VERSION)
+                        return -EPROTO;
+                ++*events;
+                if (m->mask & FAN_Q_OVERFLOW) {
+                        watch_tell_lost(c, WATCH_OVERFLOW,
+                                        "changes came faster than they could be followed and everything was checked anew: if it happens "
+                                        "often, raise fs.fanotify.max_queued_events");
+                        continue;
+                }
+                /* The root, or a directory above it, may be what was moved or deleted. */
+                if ((m->mask & FAN_ONDIR) && (m->mask & (FAN_DELETE | FAN_RENAME | FAN_MOVED_FROM)))
+                        c->check_root = true;
+                if (m->pid == f->self)
+                        atomic_fetch_add_explicit(&c->own, 1, memory_order_relaxed);
+                else
+                        tell_event(c, m);
+        }
+        /* fanotify's FIONREAD counts the fixed part of each event only. */
+        return (ssize_t)(*events * FAN_EVENT_METADATA_LEN);
+}
+
+static const char *refusal(int error)
+{
+        switch (error) {
+        case EPERM:
+                return "fanotify needs CAP_SYS_ADMIN";
+        case ENOSYS:
+        case EINVAL:
+                return "this kernel's fanotify doesn't report names";
+        case EMFILE:
+                return "fanotify's limit of groups is reached: raise fs.fanotify.max_user_groups";
+        case ENOSPC:
+                return "fanotify's limit of marks is reached: raise fs.fanotify.max_user_marks";
+        case EXDEV:
+                return "the source is a subvolume, which fanotify can't mark";
+        case ENODEV:
+        case EOPNOTSUPP:
+                return "the source's filesystem has no identity that fanotify could report";
+        default:
+                return "fanotify refused the source";
+        }
+}
+
+static int mark(struct watch_core *c, const struct variant *v)
+{
+        uint64_t mask = FAN_CREATE | FAN_DELETE | FAN_MODIFY | FAN_CLOSE_WRITE | FAN_ATTRIB | FAN_ONDIR | v->moves;
+        struct fd_path path = fd_proc_path(c->root);
+        CLEANUP_FD int fd = fanotify_init(FAN_CLASS_NOTIF | FAN_NONBLOCK | FAN_CLOEXEC | v->init, O_RDONLY | O_CLOEXEC);
+
+        if (fd < 0)
+                return -errno;
+        if (fanotify_mark(fd, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, mask, AT_FDCWD, path.text) < 0)
+                return -errno;
+        c->fd = fd_steal(&fd);
+        return 0;
+}
+
+static int fanotify_open(struct watch_core *c, const char **why)
+{
+        struct fan *f;
+        int rc = -EINVAL;
+
+        if (c->root_ident.how == IDENT_STAT) {
+                *why = refusal(EOPNOTSUPP);
+                return -EOPNOTSUPP;
+        }
+        for (size_t i = 0; i < ARRAY_LEN(variants) && rc == -EINVAL; i++)
+                rc = mark(c, &variants[i]);
+        if (rc) {
+                *why = refusal(-rc);
+                return rc;
+        }
+        f = malloc(sizeof(*f));
+        if (!f) {
+                fd_close(&c->fd);
+                *why = "out of memory";
+                return -ENOMEM;
+        }
+        f->self = getpid();
+        c->state = f;
+        atomic_store_explicit(&c->watches, 1, memory_order_relaxed);
+        return 0;
+}
+
+static void fanotify_close(struct watch_core *c)
+{
+        fd_close(&c->fd);
+        free(steal_ptr(&c->state));
+}
+
+const struct watch_ops watch_fanotify_ops = {
+        .backend = WATCH_FANOTIFY,
+        .open = fanotify_open,
+        .read = fanotify_take,
+        .close = fanotify_close,
+};
