@@ -1,0 +1,14 @@
+# Each program, and what they share.
+BENCH_PROGS := bench/quick bench/latency bench/micro
+BENCH_SRCS := \
+	bench/options.c \
+	bench/place.c \
+	bench/report.c \
+	bench/round.c \
+	bench/scene.c \
+	bench/side.c \
+	bench/stats.c \
+	bench/tool.c \
+	bench/tree.c \
+	bench/walk.c \
+	bench/workloads.c

@@ -1,0 +1,181 @@
+/*
+ * bench-quick: everyday work on a checkout, through a bind mount and through dsfs, in less than three minutes.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "bench/options.h"
+#include "bench/place.h"
+#include "bench/report.h"
+#include "bench/round.h"
+#include "bench/workloads.h"
+#include "cache/base/thread.h"
+
+struct outcome {
+        json_t *entries;
+        bool failed, missed;
+};
+
+static bool wants_any(const struct options *o, const struct workload *list, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                if (options_wants(o, list[i].name))
+                        return true;
+        return false;
+}
+
+static double weight(const struct options *o, const struct workload *list, size_t from, size_t n)
+{
+        double sum = 0;
+
+        for (size_t i = from; i < n; i++)
+                if (options_wants(o, list[i].name))
+                        sum += list[i].weight;
+        return sum;
+}
+
+/* Each workload gets its share of what is left until `deadline`, less `reserved` weight for those of another list. */
+static void run_list(struct bench *b, const struct workload *list, size_t n, unsigned long long deadline, double reserved,
+                     struct outcome *out)
+{
+        for (size_t i = 0; i < n; i++) {
+                double left = ((double)deadline - (double)clock_now_ns()) / 1e9;
+                struct result r;
+
+                if (!options_wants(b->options, list[i].name))
+                        continue;
+                left *= list[i].weight / (weight(b->options, list, i, n) + reserved);
+                round_compare(b, &list[i], left > 0 ? left : 0, &r);
+                out->missed |= !report_line(b->options, &r);
+                out->failed |= r.failed;
+                json_array_append_new(out->entries, report_entry(b->options, &r));
+                json_decref(r.requests);
+        }
+}
+
+/* git sees the same world on every machine, and leaves the index alone when it only looks. */
+static void set_environment(void)
+{
+        static const char *const vars[][2] = {
+                {"LC_ALL", "C"},
+                {"GIT_OPTIONAL_LOCKS", "0"},
+                {"GIT_CONFIG_NOSYSTEM", "1"},
+                {"GIT_CONFIG_GLOBAL", "/dev/null"},
+                {"GIT_CONFIG_COUNT", "5"},
+                {"GIT_CONFIG_KEY_0", "core.untrackedCache"},
+                {"GIT_CONFIG_VALUE_0", "false"},
+                {"GIT_CONFIG_KEY_1", "core.fsmonitor"},
+                {"GIT_CONFIG_VALUE_1", "false"},
+                {"GIT_CONFIG_KEY_2", "gc.auto"},
+                {"GIT_CONFIG_VALUE_2", "0"},
+                {"GIT_CONFIG_KEY_3", "maintenance.auto"},
+                {"GIT_CONFIG_VALUE_3", "false"},
+                {"GIT_CONFIG_KEY_4", "safe.directory"},
+                {"GIT_CONFIG_VALUE_4", "*"},
+        };
+
+        for (size_t i = 0; i < sizeof vars / sizeof *vars; i++)
+                setenv(vars[i][0], vars[i][1], 1);
+        unsetenv("GIT_DIR");
+        unsetenv("GIT_WORK_TREE");
+        unsetenv("GIT_INDEX_FILE");
+}
+
+/* Open both sides on the application. 0 or -errno; *machine is then known. */
+static int open_sides(struct bench *b, json_t **machine)
+{
+        const struct scene *sc = b->scene;
+        const char *source = sc->source ? sc->source : sc->first_source;
+        unsigned long long begin = clock_now_ns();
+        json_t *status;
+        double seconds;
+        int err = 0;
+
+        for (size_t i = 0; !err && i < 2; i++)
+                err = side_open(&b->sides[i], source);
+        if (!err)
+                err = side_prewarm(&b->sides[1], begin, &seconds);
+        if (err)
+                return err;
+        status = side_status(&b->sides[1]);
+        *machine = report_machine(b->options, b->place, json_string_value(json_object_get(status, "transport")));
+        json_decref(status);
+        return 0;
+}
+
+static void close_sides(struct bench *b)
+{
+        for (size_t i = 0; i < 2; i++)
+                side_close(&b->sides[i]);
+}
+
+static void report_prewarm(struct scene *sc, json_t *machine)
+{
+        double median = stats_median(sc->prewarm_s, sc->prewarms);
+
+        if (!sc->prewarms)
+                return;
+        printf("prewarming %d files ended %.2f s after mounting (median of %zu)\n", FIRST_FILES, median, sc->prewarms);
+        json_object_set_new(machine, "prewarm_s", json_real(median));
+        json_object_set_new(machine, "prewarm_files", json_integer(FIRST_FILES));
+}
+
+static int compare_all(struct bench *b, unsigned long long deadline, bool app, bool first, struct outcome *out, json_t **machine)
+{
+        const struct options *o = b->options;
+
+        if (open_sides(b, machine))
+                return 1;
+        report_conditions(o, *machine, b->place);
+        report_header();
+        if (app)
+                run_list(b, app_workloads, app_workloads_n, deadline, weight(o, first_workloads, 0, first_workloads_n), out);
+        close_sides(b);
+        if (first)
+                run_list(b, first_workloads, first_workloads_n, deadline, 0, out);
+        close_sides(b);
+        report_prewarm(b->scene, *machine);
+        return 0;
+}
+
+static int job(const struct options *o, const struct place *place)
+{
+        unsigned long long deadline = clock_now_ns() + (unsigned long long)(o->budget_s * 1e9);
+        bool app = wants_any(o, app_workloads, app_workloads_n), first = wants_any(o, first_workloads, first_workloads_n);
+        struct outcome out = {.entries = json_array()};
+        struct bench b = {.options = o, .place = place};
+        json_t *machine = NULL;
+        struct scene sc;
+        int code = 1;
+
+        set_environment();
+        b.scene = &sc;
+        if (!app && !first) {
+                fprintf(stderr, "%s: --only leaves nothing\n", o->program);
+                return 2;
+        }
+        if (side_init(&b.sides[0], o, place->top, "bind", "the bind mount", false) ||
+            side_init(&b.sides[1], o, place->top, "dsfs", o->self ? "the other bind mount" : "dsfs", !o->self))
+                return 1;
+        if (!scene_init(&sc, &b, app, first) && !compare_all(&b, deadline, app, first, &out, &machine)) {
+                bool written = report_write(o, machine, out.entries);
+
+                code = !written || out.failed || (o->strict && out.missed);
+        }
+        scene_release(&sc);
+        return code;
+}
+
+int main(int argc, char **argv)
+{
+        struct options o = {
+                .program = "bench-quick",
+                .summary = "everyday work on a checkout, through dsfs and through a bind mount",
+                .json = "build/bench-quick.json",
+                .budget_s = 150,
+        };
+
+        options_parse(&o, argc, argv);
+        return place_run(&o, job);
+}

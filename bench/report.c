@@ -1,0 +1,213 @@
+#include "bench/report.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench/options.h"
+#include "bench/place.h"
+#include "bench/round.h"
+#include "cache/base/err.h"
+
+enum {
+        NAMED_REQUESTS = 3, /* of a line in the table */
+};
+
+/* What a self-check's ratio may be off by, either way. */
+#define SELF_NEAR 1.1
+
+void report_header(void)
+{
+        printf("%-12s %6s  %-13s %9s %9s %3s  %-5s %-5s %s\n", "workload", "ratio", "95 %", "bind ms", "dsfs ms", "n", "floor", "",
+               "requests per operation");
+        fflush(stdout);
+}
+
+static double total(json_t *requests)
+{
+        const char *name;
+        double sum = 0;
+        json_t *value;
+
+        json_object_foreach(requests, name, value) sum += json_number_value(value);
+        return sum;
+}
+
+/* The most frequent requests, by name. */
+static void print_requests(json_t *requests)
+{
+        double below = 1e300;
+
+        printf("%.3f", total(requests));
+        for (int i = 0; i < NAMED_REQUESTS; i++) {
+                const char *name, *most = NULL;
+                double count = 0;
+                json_t *value;
+
+                json_object_foreach(requests, name, value) if (json_number_value(value) > count && json_number_value(value) < below)
+                {
+                        count = json_number_value(value);
+                        most = name;
+                }
+                if (!most || count < 0.001)
+                        break;
+                printf("%s%s %.3f", i ? ", " : " (", most, count);
+                below = count;
+        }
+        printf("%s\n", below < 1e300 ? ")" : "");
+}
+
+/* 0: none. */
+static double floor_of(const struct options *o, const struct result *r)
+{
+        return o->self ? SELF_NEAR : r->workload->floor;
+}
+
+static bool missed(const struct options *o, const struct result *r)
+{
+        double floor = floor_of(o, r);
+
+        if (r->failed)
+                return true;
+        if (o->self)
+                return r->interval.low > floor || r->interval.high < 1 / floor;
+        return floor > 0 && r->interval.ratio > floor;
+}
+
+bool report_line(const struct options *o, const struct result *r)
+{
+        char range[32], floor[16] = "";
+
+        if (r->failed) {
+                printf("%-12s FAILED\n", r->workload->name);
+                fflush(stdout);
+                return false;
+        }
+        snprintf(range, sizeof range, "%.2f to %.2f", r->interval.low, r->interval.high);
+        if (floor_of(o, r) > 0)
+                snprintf(floor, sizeof floor, "%.2f", floor_of(o, r));
+        printf("%-12s %6.2f  %-13s %9.2f %9.2f %3u  %-5s %-5s ", r->workload->name, r->interval.ratio, range, r->bind_ms, r->dsfs_ms,
+               r->rounds, floor,
+               !*floor        ? ""
+               : missed(o, r) ? "MISS"
+                              : "ok");
+        if (r->requests)
+                print_requests(r->requests);
+        else
+                puts("-");
+        fflush(stdout);
+        return !missed(o, r);
+}
+
+json_t *report_entry(const struct options *o, const struct result *r)
+{
+        json_t *entry;
+
+        if (r->failed)
+                return json_pack("{ss sb}", "name", r->workload->name, "failed", 1);
+        entry = json_pack("{ss sf sf sf sf sf si sI}", "name", r->workload->name, "ratio", r->interval.ratio, "low", r->interval.low,
+                          "high", r->interval.high, "bind_ms", r->bind_ms, "dsfs_ms", r->dsfs_ms, "rounds", (int)r->rounds, "operations",
+                          (json_int_t)r->ops);
+        if (floor_of(o, r) > 0) {
+                json_object_set_new(entry, "floor", json_real(floor_of(o, r)));
+                json_object_set_new(entry, "ok", json_boolean(!missed(o, r)));
+        }
+        if (r->requests) {
+                json_object_set_new(entry, "requests", json_real(total(r->requests)));
+                json_object_set(entry, "requests_by_name", r->requests);
+        }
+        return entry;
+}
+
+/* The value of `key` in /proc/cpuinfo. */
+static void cpu_model(char *ret, size_t size)
+{
+        FILE *info = fopen("/proc/cpuinfo", "re");
+        char line[256];
+
+        snprintf(ret, size, "unknown");
+        while (info && fgets(line, sizeof line, info)) {
+                char *colon = strchr(line, ':');
+
+                if (colon && !strncmp(line, "model name", 10)) {
+                        colon[strcspn(colon, "\n")] = '\0';
+                        snprintf(ret, size, "%s", colon + 2);
+                        break;
+                }
+        }
+        if (info)
+                fclose(info);
+}
+
+json_t *report_machine(const struct options *o, const struct place *place, const char *transport)
+{
+        bool without_journal;
+        char cpu[128], when[32];
+        time_t now = time(NULL);
+        struct utsname u;
+
+        uname(&u);
+        cpu_model(cpu, sizeof cpu);
+        strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
+        return json_pack("{ss ss si sI ss ss ss sI}", "kernel", u.release, "cpu", cpu, "cpus", (int)sysconf(_SC_NPROCESSORS_ONLN),
+                         "memory_mib", (json_int_t)(sysconf(_SC_PHYS_PAGES) / 1024 * (sysconf(_SC_PAGESIZE) / 1024)), "filesystem",
+                         place_filesystem(place, &without_journal), "against",
+                         o->self     ? "bind (self-check)"
+                         : transport ? transport
+                                     : "dsfs",
+                         "when", when, "seed", (json_int_t)o->seed);
+}
+
+static const char *text(json_t *machine, const char *key)
+{
+        return json_string_value(json_object_get(machine, key));
+}
+
+void report_conditions(const struct options *o, json_t *machine, const struct place *place)
+{
+        bool without_journal;
+
+        printf("%s, %s, %lld cpus, %s; ", text(machine, "kernel"), text(machine, "cpu"),
+               (long long)json_integer_value(json_object_get(machine, "cpus")), text(machine, "filesystem"));
+        if (o->self)
+                puts("bind against bind: ratios must be near 1.0");
+        else
+                printf("transport %s%s\n", text(machine, "against"), place->uring ? " (enable_uring switched on meanwhile)" : "");
+        place_filesystem(place, &without_journal);
+        if (without_journal)
+                puts("note: ext4 without journal looks for inodes not deleted lately; --image has one that doesn't");
+        if (geteuid() != 0)
+                puts("note: not root: the source itself stands for the bind mount");
+}
+
+/* mkdir -p of what `path` is in. */
+static void make_parents(const char *path)
+{
+        CLEANUP_FREE char *copy = strdup(path);
+
+        for (char *slash = copy ? strchr(copy + 1, '/') : NULL; slash; slash = strchr(slash + 1, '/')) {
+                *slash = '\0';
+                mkdir(copy, 0755);
+                *slash = '/';
+        }
+}
+
+bool report_write(const struct options *o, json_t *machine, json_t *workloads)
+{
+        json_t *all = json_pack("{so so}", "machine", machine, "workloads", workloads);
+        bool written;
+
+        make_parents(o->json);
+        written = all && !json_dump_file(all, o->json, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
+        if (!written)
+                fprintf(stderr, "%s: cannot write %s: %s\n", o->program, o->json, strerror(errno));
+        else
+                printf("results: %s\n", o->json);
+        json_decref(all);
+        return written;
+}

@@ -1,0 +1,29 @@
+/*
+ * What came out, as a table for people and as JSON for the record.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <jansson.h>
+
+struct bench;
+struct options;
+struct place;
+struct result;
+
+void report_header(void);
+
+/* One line of the table. False when the floor is missed (of a self-check: when it isn't near 1.0) or the workload failed. */
+bool report_line(const struct options *o, const struct result *r);
+
+/* The entry of one workload in the file, a new reference. */
+json_t *report_entry(const struct options *o, const struct result *r);
+
+/* The machine that this ran on, a new reference. `transport` may be NULL. */
+json_t *report_machine(const struct options *o, const struct place *place, const char *transport);
+
+/* Print what that is, and what to know when reading the figures. */
+void report_conditions(const struct options *o, json_t *machine, const struct place *place);
+
+/* Write {"machine", "workloads"} to --json's file, making its directory. Takes both. False with a message. */
+bool report_write(const struct options *o, json_t *machine, json_t *workloads);

@@ -1,0 +1,155 @@
+#include "bench/side.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench/options.h"
+#include "bench/tool.h"
+#include "cache/base/err.h"
+#include "cache/base/thread.h"
+
+enum {
+        PREWARM_POLL_MS = 50,
+        PREWARM_LIMIT_S = 60,
+};
+
+int side_init(struct side *s, const struct options *o, const char *top, const char *name, const char *label, bool fuse)
+{
+        *s = (struct side){.label = label, .fuse = fuse, .options = o};
+        if (asprintf(&s->mountpoint, "%s/%s", top, name) < 0) {
+                s->mountpoint = NULL;
+                return -ENOMEM;
+        }
+        return mkdir(s->mountpoint, 0755) ? -errno : 0;
+}
+
+static int open_fuse(struct side *s, const char *source)
+{
+        const char *argv[] = {s->options->dsfs, "mount", source, s->mountpoint, NULL, NULL, NULL};
+
+        if (s->options->mount_opts) {
+                argv[4] = "-o";
+                argv[5] = s->options->mount_opts;
+        }
+        if (tool_run(argv)) {
+                fprintf(stderr, "%s: %s mount %s %s failed\n", s->options->program, s->options->dsfs, source, s->mountpoint);
+                return -EIO;
+        }
+        return 0;
+}
+
+int side_open(struct side *s, const char *source)
+{
+        int err = 0;
+
+        if (s->fuse) {
+                err = open_fuse(s, source);
+        } else if (geteuid() == 0 && mount(source, s->mountpoint, NULL, MS_BIND, NULL)) {
+                err = -errno;
+                fprintf(stderr, "%s: cannot bind %s to %s: %s\n", s->options->program, source, s->mountpoint, strerror(errno));
+        }
+        if (err)
+                return err;
+        s->root = strdup(s->fuse || geteuid() == 0 ? s->mountpoint : source);
+        return s->root ? 0 : -ENOMEM;
+}
+
+void side_close(struct side *s)
+{
+        const char *const umount[] = {s->options->dsfs, "umount", s->mountpoint, NULL};
+
+        if (!s->root)
+                return;
+        if (s->fuse ? tool_run(umount) : geteuid() == 0 && umount2(s->mountpoint, UMOUNT_NOFOLLOW))
+                fprintf(stderr, "%s: %s is still mounted\n", s->options->program, s->mountpoint);
+        free(s->root);
+        s->root = NULL;
+}
+
+int side_settle(struct side *s)
+{
+        const char *const wait[] = {s->options->dsfs, "wait", s->mountpoint, NULL};
+
+        if (!s->fuse)
+                return 0;
+        return tool_run(wait) ? -EIO : 0;
+}
+
+json_t *side_status(struct side *s)
+{
+        const char *const argv[] = {s->options->dsfs, "status", "--json", NULL};
+        CLEANUP_FREE char *text = NULL;
+        json_t *status, *mount, *ret = NULL;
+        size_t i;
+
+        if (!s->fuse)
+                return NULL;
+        if (tool_capture(argv, &text) < 0)
+                return NULL;
+        status = json_loads(text, 0, NULL);
+        json_array_foreach(json_object_get(status, "mounts"), i, mount)
+        {
+                const char *at = json_string_value(json_object_get(mount, "mountpoint"));
+
+                if (at && !strcmp(at, s->mountpoint))
+                        ret = json_incref(mount);
+        }
+        json_decref(status);
+        if (!ret)
+                fprintf(stderr, "%s: `%s status --json` doesn't know %s\n", s->options->program, s->options->dsfs, s->mountpoint);
+        return ret;
+}
+
+json_t *side_requests(struct side *s)
+{
+        json_t *status = side_status(s), *ret = json_incref(json_object_get(status, "requests"));
+
+        json_decref(status);
+        return ret;
+}
+
+/* Whether `prewarm` says that it goes on: {"running": bool}, {"done": bool} or {"state": text}. */
+static bool prewarming(json_t *prewarm)
+{
+        json_t *running = json_object_get(prewarm, "running"), *done = json_object_get(prewarm, "done");
+        const char *state = json_string_value(json_object_get(prewarm, "state"));
+
+        if (running)
+                return json_is_true(running);
+        if (json_is_boolean(done))
+                return !json_is_true(done);
+        return state && (!strcmp(state, "running") || !strcmp(state, "pending"));
+}
+
+int side_prewarm(struct side *s, unsigned long long since_ns, double *seconds)
+{
+        const struct timespec poll = {.tv_nsec = PREWARM_POLL_MS * 1000000L};
+
+        *seconds = -1;
+        while (s->fuse) {
+                json_t *status = side_status(s), *prewarm = json_object_get(status, "prewarm");
+                bool known = json_is_object(prewarm), busy = known && prewarming(prewarm);
+                double passed = (double)(clock_now_ns() - since_ns) / 1e9;
+
+                json_decref(status);
+                if (!status)
+                        return -EIO;
+                if (!known)
+                        return 0;
+                *seconds = passed;
+                if (!busy)
+                        return 0;
+                if (passed > PREWARM_LIMIT_S) {
+                        fprintf(stderr, "%s: prewarming has not ended in %d s\n", s->options->program, PREWARM_LIMIT_S);
+                        return -ETIMEDOUT;
+                }
+                clock_nanosleep(CLOCK_MONOTONIC, 0, &poll, NULL);
+        }
+        return 0;
+}
