@@ -21,7 +21,8 @@ LIB_OBJS := $(LIB_SRCS:%.c=$(OUT)/%.o)
 LIB := $(OUT)/libdsfs.a
 OBJS := $(LIB_OBJS) $(MAIN:%.c=$(OUT)/%.o)
 
-LINK = @mkdir -p $(@D) && echo "  LINK $@" && $(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LINK_LIBS) $(LIBS)
+LINK = @mkdir -p $(@D) && echo "  LINK $@" && \
+	$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) $(LINK_LIBS) $(LIBS) -Wl,--end-group
 
 all: $(BUILD)/dsfs ## build the binary, build/dsfs
 
@@ -42,7 +43,7 @@ $(OUT)/%.o: %.c $(DEPS_STAMP)
 	@echo "  CC   $@"
 	@$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-include tests/rules.mk bench/rules.mk packaging/rules.mk
+include bench/rules.mk tests/rules.mk packaging/rules.mk
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 18

@@ -8,8 +8,7 @@ TEST_LIB_OBJS := $(TEST_LIB_SRCS:%.c=$(OUT)/%.o)
 TEST_LIB := $(if $(TEST_LIB_SRCS),$(OUT)/libtests.a)
 CRITERION_PROGS := $(patsubst %.c,$(OUT)/%,$(UNIT_TESTS) $(MOUNT_TESTS))
 STRESS_PROGS := $(STRESS:%.c=$(OUT)/%)
-BENCH_PROGS := $(BENCH:%.c=$(OUT)/%)
-PROG_OBJS := $(CRITERION_PROGS:=.o) $(STRESS_PROGS:=.o) $(BENCH_PROGS:=.o)
+PROG_OBJS := $(CRITERION_PROGS:=.o) $(STRESS_PROGS:=.o)
 
 $(OUT)/libtests.a: $(TEST_LIB_OBJS)
 	@rm -f $@
@@ -17,7 +16,7 @@ $(OUT)/libtests.a: $(TEST_LIB_OBJS)
 	@$(AR) rcs $@ $^
 
 $(CRITERION_PROGS): LINK_LIBS := -lcriterion
-$(CRITERION_PROGS) $(STRESS_PROGS) $(BENCH_PROGS): $(OUT)/%: $(OUT)/%.o $(TEST_LIB) $(LIB)
+$(CRITERION_PROGS) $(STRESS_PROGS): $(OUT)/%: $(OUT)/%.o $(TEST_LIB) $(LIB)
 	$(LINK)
 
 # All that the tests need, built; they find the binary by DSFS_BIN.
@@ -25,7 +24,7 @@ RUN_TESTS = DSFS_BIN='$(abspath $(OUT)/dsfs)' VARIANT='$(VARIANT)' tests/run
 # As many jobs as there are processors, unless the caller said how many.
 JOBS = $(if $(findstring j,$(firstword -$(MAKEFLAGS)))$(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
-tests: $(OUT)/dsfs $(CRITERION_PROGS) $(STRESS_PROGS) $(BENCH_PROGS) ## build the binary and all test and benchmark programs
+tests: $(OUT)/dsfs $(CRITERION_PROGS) $(STRESS_PROGS) $(BENCH_BINS) ## build the binary and all test and benchmark programs
 	@:
 
 check: ## install what is missing, build, run every test that needs no container
