@@ -1,4 +1,4 @@
-# Compiler and linker flags by pkg-config. libfuse is the system's, or the static one that packaging/deps keeps outside the tree.
+# Compiler and linker flags by pkg-config. libfuse is the system's, or the one that packaging/deps keeps outside the tree.
 # CC, CFLAGS, CPPFLAGS, LDFLAGS and LDLIBS of the caller come after ours. WERROR=1 turns warnings into errors (development and CI).
 # A room's files.mk may add linker flags for the binary and the tests in FS_LDFLAGS (-Wl,--wrap=SYMBOL).
 
@@ -10,7 +10,7 @@ DSFS_DEPS ?= $(or $(XDG_CACHE_HOME),$(or $(HOME),/root)/.cache)/dsfs/deps
 FUSE_MIN := 3.18.2
 PKGS := libuv jansson libxxhash lmdb
 
-# The system's own libfuse first; else ours, which is static and takes liburing and libnuma in with it.
+# The system's own libfuse first, else ours. Either takes liburing and libnuma in with it.
 FUSE_PC := $(if $(shell pkg-config --atleast-version=$(FUSE_MIN) fuse3 2>/dev/null && echo yes),,$(DSFS_DEPS)/current/lib/pkgconfig)
 PKG_CONFIG_FUSE := $(if $(FUSE_PC),PKG_CONFIG_PATH=$(FUSE_PC)$(addprefix :,$(PKG_CONFIG_PATH))) pkg-config
 
@@ -19,9 +19,13 @@ DEPS_OK := $(shell $(PKG_CONFIG_FUSE) --exists 'fuse3 >= $(FUSE_MIN)' $(PKGS) 2>
 DEPS_STAMP := $(if $(DEPS_OK),,deps-missing)
 
 FUSE_CFLAGS := $(if $(DEPS_OK),$(shell $(PKG_CONFIG_FUSE) --cflags fuse3 $(PKGS)))
-FUSE_LIBS := $(if $(DEPS_OK),$(shell $(PKG_CONFIG_FUSE) --libs fuse3))
-ifneq ($(FUSE_PC),)
+# Static, wherever there is a static one: --wrap reaches into an archive, not into a shared library.
+FUSE_ARCHIVE := $(if $(DEPS_OK),$(wildcard $(shell $(PKG_CONFIG_FUSE) --variable=libdir fuse3)/libfuse3.a))
+ifneq ($(FUSE_ARCHIVE),)
+FUSE_LIBS := $(shell $(PKG_CONFIG_FUSE) --static --libs fuse3)
 FUSE_LIBS := $(patsubst -lfuse3,-l:libfuse3.a,$(patsubst -luring,-l:liburing.a,$(patsubst -lnuma,-l:libnuma.a,$(FUSE_LIBS))))
+else
+FUSE_LIBS := $(if $(DEPS_OK),$(shell $(PKG_CONFIG_FUSE) --libs fuse3))
 endif
 LIBS := $(FUSE_LIBS) $(if $(DEPS_OK),$(shell pkg-config --libs $(PKGS))) -pthread -ldl $(LDLIBS)
 
