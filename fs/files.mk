@@ -1,6 +1,26 @@
 FS_SRCS := \
+	fs/entry.c \
+	fs/later.c \
+	fs/layer.c \
+	fs/mount.c \
+	fs/name.c \
+	fs/node.c \
 	fs/offload.c \
-	fs/ring.c
+	fs/ops.c \
+	fs/ops_attr.c \
+	fs/ops_dir.c \
+	fs/ops_file.c \
+	fs/ops_lookup.c \
+	fs/ops_names.c \
+	fs/ops_remove.c \
+	fs/ops_slow.c \
+	fs/privs.c \
+	fs/reach.c \
+	fs/ring.c \
+	fs/session.c \
+	fs/slots.c \
+	fs/tell.c \
+	fs/worker.c
 
 # libfuse's ring threads sleep in this: fs/ring.c wakes them.
 FS_LDFLAGS := -Wl,--wrap=io_uring_submit_and_wait

@@ -1,0 +1,116 @@
+#include "fs/entry.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cache/base/fd.h"
+#include "fs/later.h"
+#include "fs/reach.h"
+
+/* File handle types of the kernel's generic encodings, in which the inode number can be read. */
+#define FILEID_INO32_GEN 1
+#define INO32_GEN_BYTES 8
+#define SHMEM_BYTES 12 /* tmpfs uses the same type for generation, then 64 bits of inode number */
+
+/* Can it be seen that the handle is this inode's? Two calls looked at a name, which may have changed hands in between. */
+static bool ident_shows_inode(const struct ident *ident, ino_t ino)
+{
+        uint32_t words[SHMEM_BYTES / sizeof(uint32_t)];
+
+        if (ident->how != IDENT_HANDLE || ident->type != FILEID_INO32_GEN)
+                return false;
+        memcpy(words, ident->bytes, sizeof(words));
+        if (ident->len == INO32_GEN_BYTES)
+                return words[0] == ino;
+        if (ident->len == SHMEM_BYTES)
+                return ((uint64_t)words[2] << 32 | words[1]) == ino;
+        return false;
+}
+
+static int look_held(const struct layer *l, int dirfd, const char *name, struct ident *ident, struct stat *st)
+{
+        CLEANUP_FD int fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+        if (fd < 0 || fstatat(fd, "", st, AT_EMPTY_PATH) < 0)
+                return -errno;
+        if (st->st_dev != l->dev)
+                return -EXDEV;
+        return ident_of(fd, "", ident);
+}
+
+int entry_look(const struct layer *l, int dirfd, const char *name, struct ident *ident, struct stat *st)
+{
+        int rc;
+
+        if (fstatat(dirfd, name, st, AT_SYMLINK_NOFOLLOW) < 0)
+                return -errno;
+        if (st->st_dev != l->dev)
+                return -EXDEV;
+        rc = ident_of(dirfd, name, ident);
+        if (rc == 0 && ident_shows_inode(ident, st->st_ino))
+                return 0;
+        return look_held(l, dirfd, name, ident, st);
+}
+
+int entry_fill(struct fs_mount *m, struct node *dir, int dirfd, const char *name, struct fuse_entry_param *ret)
+{
+        uint32_t seq = atomic_load(&dir->seq);
+        size_t len = strlen(name);
+        struct ident ident;
+        struct node *n;
+        int rc;
+
+        memset(ret, 0, sizeof(*ret));
+        rc = entry_look(layer_route(m, dir, name), dirfd, name, &ident, &ret->attr);
+        if (rc < 0)
+                return rc;
+        n = node_intern(m->nodes, &ident, ret->attr.st_mode);
+        if (!n)
+                return -ENOMEM;
+        name_set(m->names, node_id_of(dir), name, len, n);
+        if (atomic_load(&dir->seq) != seq)
+                later_entry(m, dir, name, len);
+        ret->ino = node_id_of(n);
+        ret->attr_timeout = ret->entry_timeout = m->timeout;
+        return 0;
+}
+
+void entry_absent(struct fs_mount *m, struct node *dir, const char *name, uint32_t seq, struct fuse_entry_param *ret)
+{
+        memset(ret, 0, sizeof(*ret));
+        name_clear(m->names, node_id_of(dir), name, strlen(name));
+        if (atomic_load(&dir->seq) != seq)
+                later_entry(m, dir, name, strlen(name));
+        /* Without epochs absent names in the root can't be taken back all at once: those are not remembered. */
+        ret->entry_timeout = !m->epoch && node_id_of(dir) == NODE_ROOT ? 0 : m->timeout;
+}
+
+int entry_attr(struct fs_mount *m, struct node *n, struct stat *ret)
+{
+        struct held h;
+        int rc = reach(m, n, SLOT_PATH, &h);
+
+        if (rc < 0)
+                return rc;
+        if (fstatat(h.fd, "", ret, AT_EMPTY_PATH) < 0)
+                rc = -errno;
+        slots_release(m->slots, &h);
+        return rc;
+}
+
+void entry_reply(fuse_req_t req, struct fs_mount *m, int rc, const struct fuse_entry_param *e)
+{
+        struct node *n;
+
+        if (rc < 0) {
+                fuse_reply_err(req, -rc);
+                return;
+        }
+        if (fuse_reply_entry(req, e) < 0 && e->ino) {
+                n = mount_node(m, e->ino);
+                if (n)
+                        mount_forget(m, n, 1);
+        }
+}

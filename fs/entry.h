@@ -1,0 +1,24 @@
+/*
+ * From a name in a backing directory to an answer: look at the object, make or find its node, note what the kernel is told.
+ */
+#pragma once
+
+#include <sys/stat.h>
+
+#include "fs/mount.h"
+
+/* Identity and attributes of `name` in `dirfd`, of one and the same object. 0 or -errno; -EXDEV for what isn't of the layer's filesystem.
+ * Any thread. */
+int entry_look(const struct layer *l, int dirfd, const char *name, struct ident *ident, struct stat *st);
+
+/* Answer for `name` in `dir`, opened as `dirfd`: takes a reference on the node for the kernel, and notes the name. 0 or -errno. */
+int entry_fill(struct fs_mount *m, struct node *dir, int dirfd, const char *name, struct fuse_entry_param *ret);
+
+/* The node's attributes, from its descriptor. 0 or -errno. */
+int entry_attr(struct fs_mount *m, struct node *n, struct stat *ret);
+
+/* Answer for an absent name, which the kernel may remember; `seq` is what dir->seq was before it was looked for. */
+void entry_absent(struct fs_mount *m, struct node *dir, const char *name, uint32_t seq, struct fuse_entry_param *ret);
+
+/* Reply with the entry, or with -rc; a reference that didn't reach the kernel is given back. */
+void entry_reply(fuse_req_t req, struct fs_mount *m, int rc, const struct fuse_entry_param *e);

@@ -1,0 +1,45 @@
+#include "fs/mount.h"
+
+#include "fs/later.h"
+
+void mount_forget(struct fs_mount *m, struct node *n, uint64_t count)
+{
+        if (!node_drop(m->nodes, n, count))
+                return;
+        name_clear_node(m->names, n);
+        slots_forget(m->slots, n);
+        node_recycle(m->nodes, n);
+}
+
+void fs_mount_stats(struct fs_mount *m, struct fs_stats *ret)
+{
+        struct fs_op_count ops[64];
+        size_t count = fs_mount_op_counts(m, ops, sizeof(ops) / sizeof(ops[0]));
+        struct slots_stats slots;
+
+        slots_stats(m->slots, &slots);
+        *ret = (struct fs_stats){
+                .uring = atomic_load(&m->uring),
+                .nodes = node_count(m->nodes),
+                .names = name_count(m->names),
+                .table_bytes = node_table_bytes(m->nodes) + name_index_bytes(m->names),
+                .fds = slots.used,
+                .fds_max = slots.max,
+                .pinned = slots.pinned,
+                .told_entries = atomic_load(&m->told_entries),
+                .told_content = atomic_load(&m->told_content),
+                .told_attrs = atomic_load(&m->told_attrs),
+                .told_all = atomic_load(&m->told_all),
+                .chowns_ignored = atomic_load(&m->chowns_ignored),
+        };
+        for (size_t i = 0; i < count; i++)
+                ret->requests += ops[i].count;
+        mutex_lock(&m->lock);
+        ret->ended = m->ended;
+        mutex_unlock(&m->lock);
+}
+
+unsigned fs_mount_connection(struct fs_mount *m)
+{
+        return m->connection;
+}

@@ -1,0 +1,56 @@
+/*
+ * One mount, as the files of fs/ share it. Others see fs/fs.h only.
+ */
+#pragma once
+
+#include <fuse_lowlevel.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "cache/base/thread.h"
+#include "fs/fs.h"
+#include "fs/layer.h"
+#include "fs/name.h"
+#include "fs/node.h"
+#include "fs/slots.h"
+
+struct later;
+struct offload;
+struct worker;
+
+struct fs_mount {
+        /* Set before serving begins, constant then. */
+        struct fs_options options; /* its strings are owned */
+        struct fuse_session *session;
+        struct node_table *nodes;
+        struct name_index *names;
+        struct slots *slots;
+        struct offload *offload;
+        struct later *later;
+        struct layer source;
+        bool privileged; /* we may act for any user: backing objects are made as their owner */
+        bool epoch;      /* the kernel can be told to distrust all names at once */
+        double timeout;  /* of names and attributes, seconds */
+        unsigned connection;
+        pthread_t loop;
+        bool loop_started;
+
+        _Atomic uint64_t told_entries, told_content, told_attrs, told_all, chowns_ignored;
+        atomic_bool uring;
+
+        struct mutex lock;
+        struct worker *workers GUARDED_BY(lock); /* one for each thread that has served; owned */
+        bool ended GUARDED_BY(lock);
+        void (*on_end)(void *arg) GUARDED_BY(lock);
+        void *on_end_arg GUARDED_BY(lock);
+};
+
+/* The node of a request's number. The kernel asks for no other than it was given, so that can't fail; a stale one gets ESTALE. */
+static inline struct node *mount_node(struct fs_mount *m, fuse_ino_t ino)
+{
+        return node_get(m->nodes, ino);
+}
+
+/* Give back `count` references; what nobody knows any more is closed and forgotten. Any thread. */
+void mount_forget(struct fs_mount *m, struct node *n, uint64_t count);

@@ -1,0 +1,76 @@
+/*
+ * The node table: one record for each inode that the kernel knows, found by identity (what a watcher's event carries) and by number (what
+ * a request carries). A number is an index with a generation, so a stale one is noticed, never followed.
+ *
+ * A node lives as long as somebody holds references on it: the kernel, one for each entry reply until FORGET, and anybody who examines it
+ * meanwhile. Its names are in the name index (fs/name.h), its descriptor, if any, in the slots (fs/slots.h).
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "cache/base/ident.h"
+
+/* (generation << 32) | index. The root is 1, as FUSE has it. */
+typedef uint64_t node_id;
+#define NODE_NONE ((node_id)0)
+#define NODE_ROOT ((node_id)1)
+
+struct name;
+struct node_table;
+
+struct node {
+        /* Set when the node is made, constant while anybody holds a reference. */
+        struct ident ident;
+        uint32_t index;
+        _Atomic uint32_t gen;
+        uint16_t type; /* S_IFMT bits of the mode */
+
+        /* Somebody asked that the kernel be told this node's attributes again later (fs/later.h). */
+        atomic_bool retell;
+        _Atomic uint8_t shard; /* an index stays in the shard that first took it */
+        /* Index into the slots, or -1. */
+        _Atomic int32_t slot;
+        /* Directories: raised before what an event says about an entry is examined (fs/tell.h). */
+        _Atomic uint32_t seq;
+        uint32_t hash_next; /* guarded by the shard */
+        _Atomic uint64_t refs;
+        struct name *names; /* guarded by the name index's lock of this node */
+};
+
+int node_table_new(struct node_table **ret);
+void node_table_free(struct node_table *t);
+
+static inline node_id node_id_of(const struct node *n)
+{
+        return ((uint64_t)atomic_load_explicit(&n->gen, memory_order_relaxed) << 32) | n->index;
+}
+
+/* The node that a number stands for, or NULL when it is stale. The caller holds a reference already (a request does: the kernel doesn't
+ * forget an inode that it asks about). Any thread, no lock. */
+struct node *node_get(struct node_table *t, node_id id);
+
+/* Find or make the node of `ident` and take a reference. NULL without memory. Any thread. */
+struct node *node_intern(struct node_table *t, const struct ident *ident, mode_t mode);
+
+/* Find the node of `ident` and take a reference, or NULL: the kernel doesn't know it. Any thread. */
+struct node *node_find(struct node_table *t, const struct ident *ident);
+
+/* Take a reference on the node of a number that may be stale. NULL if it is. Any thread. */
+struct node *node_hold(struct node_table *t, node_id id);
+
+/* Give back `count` references. True when they were the last: the node is out of the table then, nobody can find it, and the caller clears
+ * its names and slot and calls node_recycle(). Any thread. */
+bool node_drop(struct node_table *t, struct node *n, uint64_t count);
+void node_recycle(struct node_table *t, struct node *n);
+
+/* Call `visit` for each node, holding a reference meanwhile; it returns false to stop. Nodes that come or go during the walk may be missed.
+ */
+void node_each(struct node_table *t, bool (*visit)(void *arg, struct node *n), void (*put)(void *arg, struct node *n), void *arg);
+
+uint64_t node_count(struct node_table *t);
+uint64_t node_table_bytes(struct node_table *t);

@@ -1,0 +1,216 @@
+/*
+ * Changing attributes, and extended ones.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cache/base/fd.h"
+#include "fs/entry.h"
+#include "fs/later.h"
+#include "fs/ops.h"
+#include "fs/privs.h"
+#include "fs/reach.h"
+#include "fs/worker.h"
+
+#define SET_OWNER (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)
+#define SET_TIMES (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)
+
+/* Everybody's files are the source owner's; who wants otherwise is told that it worked, as it would have for their purpose. */
+static int set_owner(struct fs_mount *m, int fd, const struct stat *attr, int to_set)
+{
+        uid_t uid = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : (uid_t)-1;
+        gid_t gid = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : (gid_t)-1;
+
+        if (m->options.squash) {
+                atomic_fetch_add(&m->chowns_ignored, 1);
+                return privs_drop(fd);
+        }
+        if (fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
+                return -errno;
+        return privs_drop(fd);
+}
+
+static int set_mode(struct fs_mount *m, struct node *n, int fd, mode_t mode)
+{
+        if (m->options.squash && !S_ISDIR(n->type))
+                mode &= ~(mode_t)(S_ISUID | S_ISGID);
+        return privs_chmod(fd, mode);
+}
+
+static int set_size(struct fs_mount *m, struct node *n, off_t size, bool kill)
+{
+        struct held h;
+        int rc = reach(m, n, SLOT_WRITE, &h);
+
+        if (rc < 0)
+                return rc;
+        later_writer(m);
+        rc = ftruncate(h.fd, size) < 0 ? -errno : 0;
+        if (rc == 0 && kill)
+                rc = privs_drop(h.fd);
+        slots_release(m->slots, &h);
+        return rc;
+}
+
+static struct timespec time_of(int to_set, int set, int set_now, struct timespec given)
+{
+        if (to_set & set_now)
+                return (struct timespec){.tv_nsec = UTIME_NOW};
+        return to_set & set ? given : (struct timespec){.tv_nsec = UTIME_OMIT};
+}
+
+static int set_times(int fd, const struct stat *attr, int to_set)
+{
+        struct timespec ts[2] = {
+                time_of(to_set, FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW, attr->st_atim),
+                time_of(to_set, FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW, attr->st_mtim),
+        };
+
+        return utimensat(fd, "", ts, AT_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
+void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
+{
+        struct fs_mount *m = worker_serve(req, OP_SETATTR);
+        struct node *n = mount_node(m, ino);
+        struct stat st;
+        struct held h;
+        int rc = n ? reach(m, n, SLOT_PATH, &h) : -ESTALE;
+
+        (void)fi;
+        if (rc < 0) {
+                fuse_reply_err(req, -rc);
+                return;
+        }
+        if (to_set & SET_OWNER)
+                rc = set_owner(m, h.fd, attr, to_set);
+        if (rc == 0 && (to_set & FUSE_SET_ATTR_MODE))
+                rc = set_mode(m, n, h.fd, attr->st_mode);
+        if (rc == 0 && (to_set & FUSE_SET_ATTR_SIZE))
+                rc = set_size(m, n, attr->st_size, to_set & FUSE_SET_ATTR_KILL_SUID);
+        if (rc == 0 && (to_set & SET_TIMES))
+                rc = set_times(h.fd, attr, to_set);
+        if (rc == 0 && fstatat(h.fd, "", &st, AT_EMPTY_PATH) < 0)
+                rc = -errno;
+        slots_release(m->slots, &h);
+        if (rc < 0)
+                fuse_reply_err(req, -rc);
+        else
+                fuse_reply_attr(req, &st, m->timeout);
+}
+
+/* An object whose extended attributes are asked for: by descriptor where one is open, else by way of procfs, which follows to the object
+ * itself. */
+struct bearer {
+        struct fs_mount *m;
+        struct held h;
+        bool open;
+        struct fd_path path;
+};
+
+static int bearer_begin(struct bearer *b, fuse_req_t req, enum op op, fuse_ino_t ino)
+{
+        struct node *n;
+        int rc;
+
+        b->m = worker_serve(req, op);
+        b->h = HELD_NONE;
+        /* Said once, the kernel doesn't ask again. */
+        if (!b->m->options.xattr)
+                return -ENOSYS;
+        n = mount_node(b->m, ino);
+        if (!n)
+                return -ESTALE;
+        b->open = S_ISREG(n->type) && slots_get(b->m->slots, n, SLOT_READ, &b->h);
+        if (b->open)
+                return 0;
+        rc = reach(b->m, n, SLOT_PATH, &b->h);
+        if (rc == 0)
+                b->path = fd_proc_path(b->h.fd);
+        return rc;
+}
+
+static void bearer_end(struct bearer *b, fuse_req_t req, int rc)
+{
+        slots_release(b->m->slots, &b->h);
+        fuse_reply_err(req, -rc);
+}
+
+void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
+{
+        struct bearer b;
+        int rc = bearer_begin(&b, req, OP_SETXATTR, ino);
+
+        if (rc == 0) {
+                rc = b.open ? fsetxattr(b.h.fd, name, value, size, flags) : setxattr(b.path.text, name, value, size, flags);
+                if (rc < 0)
+                        rc = -errno;
+        }
+        bearer_end(&b, req, rc);
+}
+
+void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+        struct bearer b;
+        int rc = bearer_begin(&b, req, OP_REMOVEXATTR, ino);
+
+        if (rc == 0) {
+                rc = b.open ? fremovexattr(b.h.fd, name) : removexattr(b.path.text, name);
+                if (rc < 0)
+                        rc = -errno;
+        }
+        bearer_end(&b, req, rc);
+}
+
+/* The value of `name`, or the list of names without one. */
+static ssize_t xattr_read(struct bearer *b, const char *name, char *buf, size_t size)
+{
+        ssize_t n;
+
+        if (name)
+                n = b->open ? fgetxattr(b->h.fd, name, buf, size) : getxattr(b->path.text, name, buf, size);
+        else
+                n = b->open ? flistxattr(b->h.fd, buf, size) : listxattr(b->path.text, buf, size);
+        return n < 0 ? -errno : n;
+}
+
+static void xattr_answer(fuse_req_t req, enum op op, fuse_ino_t ino, const char *name, size_t size)
+{
+        CLEANUP_FREE char *buf = NULL;
+        struct bearer b;
+        ssize_t n = bearer_begin(&b, req, op, ino);
+
+        if (n == 0 && size > XATTR_SIZE_MAX)
+                size = XATTR_SIZE_MAX;
+        if (n == 0 && size) {
+                buf = malloc(size);
+                if (!buf)
+                        n = -ENOMEM;
+        }
+        if (n == 0)
+                n = xattr_read(&b, name, buf, size);
+        slots_release(b.m->slots, &b.h);
+        if (n < 0)
+                fuse_reply_err(req, (int)-n);
+        else if (size)
+                fuse_reply_buf(req, buf, (size_t)n);
+        else
+                fuse_reply_xattr(req, (size_t)n);
+}
+
+void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+        xattr_answer(req, OP_GETXATTR, ino, name, size);
+}
+
+void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+        xattr_answer(req, OP_LISTXATTR, ino, NULL, size);
+}

@@ -1,0 +1,129 @@
+/*
+ * Looking: names, attributes, symlink targets, and what is forgotten again.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "fs/entry.h"
+#include "fs/ops.h"
+#include "fs/reach.h"
+#include "fs/worker.h"
+
+void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+        struct fs_mount *m = worker_serve(req, OP_LOOKUP);
+        struct node *dir = mount_node(m, parent);
+        struct fuse_entry_param e;
+        struct held h;
+        uint32_t seq;
+        int rc = dir ? reach(m, dir, SLOT_PATH, &h) : -ESTALE;
+
+        if (rc < 0) {
+                /* The directory is gone: nothing is in it. */
+                fuse_reply_err(req, rc == -ESTALE ? ENOENT : -rc);
+                return;
+        }
+        seq = atomic_load(&dir->seq);
+        rc = entry_fill(m, dir, h.fd, name, &e);
+        slots_release(m->slots, &h);
+        if (rc == -ENOENT) {
+                entry_absent(m, dir, name, seq, &e);
+                rc = 0;
+        }
+        entry_reply(req, m, rc, &e);
+}
+
+void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
+{
+        struct fs_mount *m = worker_serve(req, OP_FORGET);
+        struct node *n = mount_node(m, ino);
+
+        if (n)
+                mount_forget(m, n, nlookup);
+        fuse_reply_none(req);
+}
+
+void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+        struct fs_mount *m = worker_serve(req, OP_FORGET);
+
+        for (size_t i = 0; i < count; i++) {
+                struct node *n = mount_node(m, forgets[i].ino);
+
+                if (n)
+                        mount_forget(m, n, forgets[i].nlookup);
+        }
+        fuse_reply_none(req);
+}
+
+void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+        struct fs_mount *m = worker_serve(req, OP_GETATTR);
+        struct node *n = mount_node(m, ino);
+        struct stat st;
+        int rc = n ? entry_attr(m, n, &st) : -ESTALE;
+
+        (void)fi;
+        if (rc < 0)
+                fuse_reply_err(req, -rc);
+        else
+                fuse_reply_attr(req, &st, m->timeout);
+}
+
+void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct fuse_file_info *fi)
+{
+        struct fs_mount *m = worker_serve(req, OP_STATX);
+        struct node *n = mount_node(m, ino);
+        struct statx stx;
+        struct held h;
+        int rc = n ? reach(m, n, SLOT_PATH, &h) : -ESTALE;
+
+        (void)fi;
+        if (rc == 0) {
+                if (statx(h.fd, "", AT_EMPTY_PATH | (flags & AT_STATX_SYNC_TYPE), (unsigned)mask, &stx) < 0)
+                        rc = -errno;
+                slots_release(m->slots, &h);
+        }
+        if (rc < 0)
+                fuse_reply_err(req, -rc);
+        else
+                fuse_reply_statx(req, 0, &stx, m->timeout);
+}
+
+void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+        struct fs_mount *m = worker_serve(req, OP_READLINK);
+        struct node *n = mount_node(m, ino);
+        char target[PATH_MAX + 1];
+        ssize_t len = -1;
+        struct held h;
+        int rc = n ? reach(m, n, SLOT_PATH, &h) : -ESTALE;
+
+        if (rc == 0) {
+                len = readlinkat(h.fd, "", target, sizeof(target) - 1);
+                if (len < 0)
+                        rc = -errno;
+                slots_release(m->slots, &h);
+        }
+        if (rc < 0) {
+                fuse_reply_err(req, -rc);
+                return;
+        }
+        target[len] = '\0';
+        fuse_reply_readlink(req, target);
+}
+
+void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+        struct fs_mount *m = worker_serve(req, OP_STATFS);
+        struct statvfs st;
+
+        (void)ino;
+        if (fstatvfs(m->source.root_fd, &st) < 0)
+                fuse_reply_err(req, errno);
+        else
+                fuse_reply_statfs(req, &st);
+}

@@ -1,0 +1,207 @@
+/*
+ * Making things: each makes the backing object, answers with its entry, and has the directory's attributes told again (the kernel
+ * invalidates them itself, but an answer that is on its way may bring the old ones back).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cache/base/fd.h"
+#include "fs/entry.h"
+#include "fs/later.h"
+#include "fs/ops.h"
+#include "fs/reach.h"
+#include "fs/worker.h"
+
+/* A directory in which something is being made. */
+struct making {
+        struct fs_mount *m;
+        struct node *dir;
+        struct held h;
+};
+
+static int making_begin(struct making *k, fuse_req_t req, enum op op, fuse_ino_t parent)
+{
+        int rc;
+
+        k->m = worker_serve(req, op);
+        k->dir = mount_node(k->m, parent);
+        k->h = HELD_NONE;
+        rc = k->dir ? reach(k->m, k->dir, SLOT_PATH, &k->h) : -ESTALE;
+        return rc == -ESTALE ? -ENOENT : rc;
+}
+
+/* Reply with the entry `name`, if rc is 0. */
+static void making_end(struct making *k, fuse_req_t req, int rc, const char *name)
+{
+        struct fuse_entry_param e;
+
+        if (rc == 0)
+                rc = entry_fill(k->m, k->dir, k->h.fd, name, &e);
+        if (rc == 0)
+                later_attr(k->m, k->dir);
+        slots_release(k->m->slots, &k->h);
+        entry_reply(req, k->m, rc, &e);
+}
+
+/* Nothing made through the mount runs as somebody else. */
+static mode_t mode_allowed(const struct fs_mount *m, mode_t mode)
+{
+        return m->options.squash && !S_ISDIR(mode) ? mode & ~(mode_t)(S_ISUID | S_ISGID) : mode;
+}
+
+void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+        struct making k;
+        int rc = making_begin(&k, req, OP_MKNOD, parent);
+
+        if (rc == 0 && (S_ISBLK(mode) || (S_ISCHR(mode) && rdev != 0)))
+                rc = -EPERM;
+        if (rc == 0) {
+                worker_create_as(k.m, req);
+                if (mknodat(k.h.fd, name, mode_allowed(k.m, mode), rdev) < 0)
+                        rc = -errno;
+        }
+        making_end(&k, req, rc, name);
+}
+
+void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+        struct making k;
+        int rc = making_begin(&k, req, OP_MKDIR, parent);
+
+        if (rc == 0) {
+                worker_create_as(k.m, req);
+                if (mkdirat(k.h.fd, name, mode) < 0)
+                        rc = -errno;
+        }
+        making_end(&k, req, rc, name);
+}
+
+void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+        struct making k;
+        int rc = making_begin(&k, req, OP_SYMLINK, parent);
+
+        if (rc == 0) {
+                worker_create_as(k.m, req);
+                if (symlinkat(target, k.h.fd, name) < 0)
+                        rc = -errno;
+        }
+        making_end(&k, req, rc, name);
+}
+
+void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname)
+{
+        struct making k;
+        struct held h;
+        struct node *n = NULL;
+        int rc = making_begin(&k, req, OP_LINK, newparent);
+
+        if (rc == 0) {
+                n = mount_node(k.m, ino);
+                rc = n ? reach(k.m, n, SLOT_PATH, &h) : -ESTALE;
+        }
+        if (rc == 0) {
+                if (linkat(AT_FDCWD, fd_proc_path(h.fd).text, k.h.fd, newname, AT_SYMLINK_FOLLOW) < 0) {
+                        rc = -errno;
+                } else {
+                        slots_unpin(k.m->slots, n);
+                        later_attr(k.m, n);
+                }
+                slots_release(k.m->slots, &h);
+        }
+        making_end(&k, req, rc, newname);
+}
+
+/* Keep the descriptor that a file was made with: it can write, whatever the mode says. Takes fd. */
+static void keep_writer(struct fs_mount *m, struct node *n, int fd, bool pin)
+{
+        struct held h = slots_put(m->slots, n, SLOT_WRITE, fd);
+
+        /* Without privilege a file made read-only could not be opened for writing a second time, but its maker may go on writing. */
+        if (pin)
+                (void)slots_pin(m->slots, n);
+        slots_release(m->slots, &h);
+        later_writer(m);
+}
+
+/* The kernel found no such name; the host may have made one since, which is then opened as it is. */
+static int create_at(struct fs_mount *m, int dirfd, const char *name, mode_t mode, int flags)
+{
+        int how = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | (flags & (O_EXCL | O_TRUNC));
+        CLEANUP_FD int fd = openat(dirfd, name, how, mode_allowed(m, mode));
+        struct stat st;
+
+        if (fd < 0)
+                return -errno;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        return S_ISREG(st.st_mode) ? fd_steal(&fd) : -EEXIST;
+}
+
+void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+        CLEANUP_FD int fd = -1;
+        struct fuse_entry_param e;
+        struct making k;
+        struct node *n;
+        int rc = making_begin(&k, req, OP_CREATE, parent);
+
+        if (rc == 0) {
+                worker_create_as(k.m, req);
+                fd = rc = create_at(k.m, k.h.fd, name, mode, fi->flags);
+        }
+        if (rc >= 0)
+                rc = entry_fill(k.m, k.dir, k.h.fd, name, &e);
+        slots_release(k.m->slots, &k.h);
+        if (rc < 0) {
+                fuse_reply_err(req, -rc);
+                return;
+        }
+        n = mount_node(k.m, e.ino);
+        later_attr(k.m, k.dir);
+        if (S_ISREG(n->type)) {
+                struct ident ident;
+
+                /* The host may have replaced the name: then this is another file's descriptor. */
+                if (ident_of(fd, "", &ident) == 0 && ident_equal(&ident, &n->ident))
+                        keep_writer(k.m, n, fd_steal(&fd), !k.m->privileged && !(e.attr.st_mode & S_IWUSR));
+        }
+        fi->keep_cache = 1;
+        if (fuse_reply_create(req, &e, fi) < 0)
+                mount_forget(k.m, n, 1);
+}
+
+void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
+{
+        CLEANUP_FD int fd = -1;
+        struct fuse_entry_param e = {0};
+        struct making k;
+        struct ident ident;
+        struct node *n = NULL;
+        int rc = making_begin(&k, req, OP_TMPFILE, parent);
+
+        if (rc == 0) {
+                worker_create_as(k.m, req);
+                fd = openat(k.h.fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC | (fi->flags & O_EXCL), mode_allowed(k.m, mode));
+                rc = fd < 0 || fstat(fd, &e.attr) < 0 ? -errno : ident_of(fd, "", &ident);
+        }
+        slots_release(k.m->slots, &k.h);
+        if (rc == 0) {
+                n = node_intern(k.m->nodes, &ident, e.attr.st_mode);
+                rc = n ? 0 : -ENOMEM;
+        }
+        if (rc < 0) {
+                fuse_reply_err(req, -rc);
+                return;
+        }
+        keep_writer(k.m, n, fd_steal(&fd), true);
+        e.ino = node_id_of(n);
+        e.attr_timeout = e.entry_timeout = k.m->timeout;
+        fi->keep_cache = 1;
+        if (fuse_reply_create(req, &e, fi) < 0)
+                mount_forget(k.m, n, 1);
+}

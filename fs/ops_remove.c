@@ -1,0 +1,176 @@
+/*
+ * Taking names away: unlink, rmdir, rename. A connection without OPEN doesn't tell whether a file is in use, so what loses its last name
+ * keeps a descriptor until the kernel forgets it, which for a file that nobody uses is at once.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fs/entry.h"
+#include "fs/later.h"
+#include "fs/ops.h"
+#include "fs/reach.h"
+#include "fs/worker.h"
+
+/* The name that goes, and the node that the kernel believes it to be, with a reference; NULL if it isn't known. */
+struct victim {
+        struct node *node;
+        bool linked_elsewhere;
+};
+
+/* 0 or -errno: the removal is refused if the victim could not be reached afterwards. */
+static int victim_take(struct fs_mount *m, struct node *dir, int dirfd, const char *name, struct victim *ret)
+{
+        struct stat st;
+
+        *ret = (struct victim){.node = node_hold(m->nodes, name_belief(m->names, node_id_of(dir), name, strlen(name)))};
+        if (!ret->node)
+                return 0;
+        if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode) && st.st_nlink > 1) {
+                ret->linked_elsewhere = true;
+                return 0;
+        }
+        if (reach_pin(m, ret->node))
+                return 0;
+        mount_forget(m, ret->node, 1);
+        ret->node = NULL;
+        return -ENFILE;
+}
+
+static void victim_release(struct fs_mount *m, struct victim *v, bool gone)
+{
+        if (!v->node)
+                return;
+        if (gone && v->linked_elsewhere)
+                later_attr(m, v->node); /* its link count */
+        if (!gone)
+                slots_unpin(m->slots, v->node);
+        mount_forget(m, v->node, 1);
+}
+
+static void remove_name(fuse_req_t req, enum op op, fuse_ino_t parent, const char *name, int flags)
+{
+        struct fs_mount *m = worker_serve(req, op);
+        struct node *dir = mount_node(m, parent);
+        struct victim v;
+        struct held h;
+        int rc = dir ? reach(m, dir, SLOT_PATH, &h) : -ESTALE;
+
+        if (rc < 0) {
+                fuse_reply_err(req, rc == -ESTALE ? ENOENT : -rc);
+                return;
+        }
+        rc = victim_take(m, dir, h.fd, name, &v);
+        if (rc == 0) {
+                if (unlinkat(h.fd, name, flags) < 0)
+                        rc = -errno;
+                if (rc == 0) {
+                        name_clear(m->names, node_id_of(dir), name, strlen(name));
+                        later_attr(m, dir);
+                }
+                victim_release(m, &v, rc == 0);
+        }
+        slots_release(m->slots, &h);
+        fuse_reply_err(req, -rc);
+}
+
+void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+        remove_name(req, OP_UNLINK, parent, name, 0);
+}
+
+void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+        remove_name(req, OP_RMDIR, parent, name, AT_REMOVEDIR);
+}
+
+/* One end of a rename. */
+struct end {
+        struct node *dir;
+        struct held h;
+        const char *name;
+        struct node *belief; /* with a reference */
+};
+
+static int end_open(struct fs_mount *m, struct end *e, fuse_ino_t parent, const char *name)
+{
+        int rc;
+
+        *e = (struct end){.dir = mount_node(m, parent), .h = HELD_NONE, .name = name};
+        rc = e->dir ? reach(m, e->dir, SLOT_PATH, &e->h) : -ESTALE;
+        if (rc < 0)
+                return rc == -ESTALE ? -ENOENT : rc;
+        e->belief = node_hold(m->nodes, name_belief(m->names, node_id_of(e->dir), name, strlen(name)));
+        return 0;
+}
+
+static void end_close(struct fs_mount *m, struct end *e)
+{
+        if (e->belief)
+                mount_forget(m, e->belief, 1);
+        slots_release(m->slots, &e->h);
+}
+
+/* The kernel now has at `e` what it believed to be `moved`. If that isn't what the backing has there, because the host had changed the
+ * name and the event is still on its way, the event will name the place it was: so this place is examined too. */
+static void end_moved(struct fs_mount *m, struct end *e, struct node *moved)
+{
+        uint32_t seq = atomic_load(&e->dir->seq);
+        size_t len = strlen(e->name);
+        struct ident ident;
+
+        if (moved)
+                name_set(m->names, node_id_of(e->dir), e->name, len, moved);
+        else
+                name_clear(m->names, node_id_of(e->dir), e->name, len);
+        if (!moved || ident_of(e->h.fd, e->name, &ident) < 0 || !ident_equal(&ident, &moved->ident) || atomic_load(&e->dir->seq) != seq)
+                later_entry(m, e->dir, e->name, len);
+        if (moved && !S_ISDIR(moved->type))
+                later_attr(m, moved);
+        later_attr(m, e->dir);
+}
+
+static int rename_ends(struct fs_mount *m, struct end *from, struct end *to, unsigned flags)
+{
+        struct victim v = {0};
+        int rc = 0;
+
+        if (!(flags & RENAME_EXCHANGE))
+                rc = victim_take(m, to->dir, to->h.fd, to->name, &v);
+        if (rc < 0)
+                return rc;
+        if (renameat2(from->h.fd, from->name, to->h.fd, to->name, flags) < 0)
+                rc = -errno;
+        if (rc == 0) {
+                if (flags & RENAME_EXCHANGE) {
+                        end_moved(m, from, to->belief);
+                } else {
+                        name_clear(m->names, node_id_of(from->dir), from->name, strlen(from->name));
+                        later_attr(m, from->dir);
+                }
+                end_moved(m, to, from->belief);
+        }
+        victim_release(m, &v, rc == 0);
+        return rc;
+}
+
+void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent, const char *newname, unsigned int flags)
+{
+        struct fs_mount *m = worker_serve(req, OP_RENAME);
+        struct end from = {.h = HELD_NONE};
+        struct end to = {.h = HELD_NONE};
+        int rc = flags & ~(unsigned)(RENAME_EXCHANGE | RENAME_NOREPLACE) ? -EINVAL : 0;
+
+        if (rc == 0)
+                rc = end_open(m, &from, parent, name);
+        if (rc == 0)
+                rc = end_open(m, &to, newparent, newname);
+        if (rc == 0)
+                rc = rename_ends(m, &from, &to, flags);
+        end_close(m, &from);
+        end_close(m, &to);
+        fuse_reply_err(req, -rc);
+}

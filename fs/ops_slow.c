@@ -1,0 +1,178 @@
+/*
+ * What waits for a disk, or moves many bytes: done by workers, so that nobody else waits with it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "fs/offload.h"
+#include "fs/later.h"
+#include "fs/ops.h"
+#include "fs/privs.h"
+#include "fs/reach.h"
+#include "fs/worker.h"
+
+#define COPY_MAX ((size_t)64 << 20) /* of one request: callers go on where it ended */
+
+struct slow_job {
+        struct job job;
+        fuse_req_t req;
+        struct fs_mount *m;
+        struct held in, out;
+        off_t off_in, off_out;
+        size_t len;
+        int mode; /* of fallocate; fdatasync instead of fsync */
+        bool drop_privs;
+        bool has_count;
+        ssize_t result;
+};
+
+static void slow_answer(struct job *j)
+{
+        struct slow_job *s = (struct slow_job *)j;
+
+        slots_release(s->m->slots, &s->in);
+        slots_release(s->m->slots, &s->out);
+        if (s->result >= 0 && s->has_count)
+                fuse_reply_write(s->req, (size_t)s->result);
+        else
+                fuse_reply_err(s->req, s->result < 0 ? (int)-s->result : 0);
+        free(s);
+}
+
+/* Have the job done and answered; `proto` says what. An rc below 0 is answered at once. */
+static void slow_run(const struct slow_job *proto, int rc)
+{
+        struct slow_job *s = rc < 0 ? NULL : malloc(sizeof(*s));
+        struct held in = proto->in;
+        struct held out = proto->out;
+
+        if (s) {
+                *s = *proto;
+                s->job.answer = slow_answer;
+                offload_run(s->m->offload, &s->job, fuse_req_is_uring(s->req));
+                return;
+        }
+        slots_release(proto->m->slots, &in);
+        slots_release(proto->m->slots, &out);
+        fuse_reply_err(proto->req, rc < 0 ? -rc : ENOMEM);
+}
+
+static void sync_work(struct job *j)
+{
+        struct slow_job *s = (struct slow_job *)j;
+
+        s->result = (s->mode ? fdatasync(s->out.fd) : fsync(s->out.fd)) < 0 ? -errno : 0;
+}
+
+void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+        struct slow_job s = {
+                .job.work = sync_work,
+                .req = req,
+                .m = worker_serve(req, OP_FSYNC),
+                .in = HELD_NONE,
+                .out = HELD_NONE,
+                .mode = datasync,
+        };
+        struct node *n = mount_node(s.m, ino);
+        int rc = n ? reach(s.m, n, SLOT_READ, &s.out) : -ESTALE;
+
+        (void)fi;
+        if (rc == -EACCES)
+                rc = reach(s.m, n, SLOT_WRITE, &s.out);
+        slow_run(&s, rc);
+}
+
+void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+        struct slow_job s = {
+                .job.work = sync_work,
+                .req = req,
+                .m = worker_serve(req, OP_FSYNCDIR),
+                .in = HELD_NONE,
+                .out = HELD_NONE,
+                .mode = datasync,
+        };
+        struct node *n = mount_node(s.m, ino);
+        int rc = n ? reach_directory(s.m, n) : -ESTALE;
+
+        (void)fi;
+        if (rc >= 0)
+                s.out.fd = rc; /* no slot: closed when let go */
+        slow_run(&s, rc);
+}
+
+static void fallocate_work(struct job *j)
+{
+        struct slow_job *s = (struct slow_job *)j;
+
+        s->result = fallocate(s->out.fd, s->mode, s->off_out, (off_t)s->len) < 0 ? -errno : 0;
+        if (s->result == 0 && s->drop_privs)
+                (void)privs_drop(s->out.fd);
+}
+
+void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi)
+{
+        struct slow_job s = {
+                .job.work = fallocate_work,
+                .req = req,
+                .m = worker_serve(req, OP_FALLOCATE),
+                .in = HELD_NONE,
+                .out = HELD_NONE,
+                .off_out = offset,
+                .len = (size_t)length,
+                .mode = mode,
+                .drop_privs = fuse_req_ctx(req)->uid != 0,
+        };
+        struct node *n = mount_node(s.m, ino);
+        int rc = n ? reach(s.m, n, SLOT_WRITE, &s.out) : -ESTALE;
+
+        (void)fi;
+        if (rc == 0)
+                later_writer(s.m);
+        slow_run(&s, rc);
+}
+
+static void copy_work(struct job *j)
+{
+        struct slow_job *s = (struct slow_job *)j;
+
+        s->result = copy_file_range(s->in.fd, &s->off_in, s->out.fd, &s->off_out, s->len, 0);
+        if (s->result < 0)
+                s->result = -errno;
+        else if (s->drop_privs)
+                (void)privs_drop(s->out.fd);
+}
+
+void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
+                        struct fuse_file_info *fi_out, size_t len, int flags)
+{
+        struct slow_job s = {
+                .job.work = copy_work,
+                .req = req,
+                .m = worker_serve(req, OP_COPY_FILE_RANGE),
+                .in = HELD_NONE,
+                .out = HELD_NONE,
+                .off_in = off_in,
+                .off_out = off_out,
+                .len = len < COPY_MAX ? len : COPY_MAX,
+                .drop_privs = fuse_req_ctx(req)->uid != 0,
+                .has_count = true,
+        };
+        struct node *in = mount_node(s.m, ino_in);
+        struct node *out = mount_node(s.m, ino_out);
+        int rc = in && out ? 0 : -ESTALE;
+
+        (void)fi_in, (void)fi_out;
+        if (flags)
+                rc = -EINVAL;
+        if (rc == 0)
+                rc = reach(s.m, in, SLOT_READ, &s.in);
+        if (rc == 0)
+                rc = reach(s.m, out, SLOT_WRITE, &s.out);
+        if (rc == 0)
+                later_writer(s.m);
+        slow_run(&s, rc);
+}

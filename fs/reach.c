@@ -1,0 +1,145 @@
+#include "fs/reach.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cache/base/fd.h"
+
+#define NAMES_TRIED 8U
+#define DEPTH_MAX 2048U /* PATH_MAX / 2: no path is deeper */
+
+static int reach_path(struct fs_mount *m, struct node *n, unsigned depth, struct held *ret);
+
+static bool is_node(int fd, const struct node *n)
+{
+        struct ident ident;
+
+        return ident_of(fd, "", &ident) == 0 && ident_equal(&ident, &n->ident);
+}
+
+static int open_by_handle(struct fs_mount *m, const struct node *n)
+{
+        const struct layer *l = layer_of(m, n);
+
+        if (!l->by_handle)
+                return -ESTALE;
+        return ident_open(l->root_fd, &n->ident, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/* Through the names that we know; each only as good as what stands there now. */
+static int open_by_name(struct fs_mount *m, struct node *n, unsigned depth)
+{
+        char text[NAME_BYTES_MAX + 1];
+        node_id dir_id;
+
+        for (unsigned nth = 0; nth < NAMES_TRIED && (dir_id = name_of_node(m->names, n, nth, text)) != NODE_NONE; nth++) {
+                struct node *dir = node_hold(m->nodes, dir_id);
+                CLEANUP_FD int fd = -1;
+                struct held h;
+
+                if (!dir)
+                        continue;
+                if (reach_path(m, dir, depth + 1, &h) == 0) {
+                        fd = openat(h.fd, text, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+                        slots_release(m->slots, &h);
+                }
+                mount_forget(m, dir, 1);
+                if (fd >= 0 && is_node(fd, n))
+                        return fd_steal(&fd);
+        }
+        return -ESTALE;
+}
+
+/* Directories by handle first: that costs one call whatever the depth. Files by name first: an object opened by handle alone has no name
+ * for the host's watchers to be told. */
+static int open_path(struct fs_mount *m, struct node *n, unsigned depth)
+{
+        int fd;
+
+        if (depth > DEPTH_MAX)
+                return -ESTALE;
+        if (S_ISDIR(n->type)) {
+                fd = open_by_handle(m, n);
+                return fd >= 0 ? fd : open_by_name(m, n, depth);
+        }
+        fd = open_by_name(m, n, depth);
+        return fd >= 0 ? fd : open_by_handle(m, n);
+}
+
+static int reach_path(struct fs_mount *m, struct node *n, unsigned depth, struct held *ret)
+{
+        int fd;
+
+        if (slots_get(m->slots, n, SLOT_PATH, ret))
+                return 0;
+        fd = open_path(m, n, depth);
+        if (fd < 0)
+                return fd;
+        *ret = slots_put(m->slots, n, SLOT_PATH, fd);
+        return 0;
+}
+
+/* Turn a path descriptor into one for reading or writing. */
+static int reopen(int path_fd, enum slot_mode mode)
+{
+        int flags = (mode == SLOT_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+        int fd = open(fd_proc_path(path_fd).text, flags);
+
+        return fd < 0 ? -errno : fd;
+}
+
+int reach(struct fs_mount *m, struct node *n, enum slot_mode mode, struct held *ret)
+{
+        struct held path;
+        int rc;
+        int fd;
+
+        if (slots_get(m->slots, n, mode, ret))
+                return 0;
+        if (mode == SLOT_PATH)
+                return reach_path(m, n, 0, ret);
+        if (!S_ISREG(n->type))
+                return S_ISDIR(n->type) ? -EISDIR : -EINVAL;
+        /* A path descriptor that is not kept yet need not be: the better one takes its place at once. */
+        if (!slots_get(m->slots, n, SLOT_PATH, &path)) {
+                fd = open_path(m, n, 0);
+                if (fd < 0)
+                        return fd;
+                path = (struct held){.fd = fd, .slot = -1};
+        }
+        fd = rc = reopen(path.fd, mode);
+        if (fd >= 0) {
+                *ret = slots_put(m->slots, n, mode, fd);
+                rc = 0;
+        }
+        slots_release(m->slots, &path);
+        return rc;
+}
+
+int reach_directory(struct fs_mount *m, struct node *n)
+{
+        struct held h;
+        int rc = reach(m, n, SLOT_PATH, &h);
+        int fd;
+
+        if (rc < 0)
+                return rc;
+        fd = openat(h.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        rc = fd < 0 ? -errno : fd;
+        slots_release(m->slots, &h);
+        return rc;
+}
+
+bool reach_pin(struct fs_mount *m, struct node *n)
+{
+        struct held h;
+        bool pinned;
+
+        if (reach(m, n, SLOT_PATH, &h) < 0)
+                return true; /* gone already: there is nothing to keep */
+        pinned = slots_pin(m->slots, n);
+        slots_release(m->slots, &h);
+        return pinned;
+}

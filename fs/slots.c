@@ -1,0 +1,341 @@
+#include "fs/slots.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "cache/base/fd.h"
+#include "cache/base/thread.h"
+
+#define PARTS 16U
+#define SLOTS_MIN 64U
+#define PINNED_PERCENT_MAX 75U
+
+/*
+ * A slot's state is one word: a count of users, and flags.
+ *
+ *      FREE --put--> live --evict (no users, not pinned)--> FREE
+ *                     |
+ *                     +--replaced by a better one--> LEAVING --last user lets go--> FREE
+ *
+ * A reader raises the count first and looks at the flags and the node then: a slot that is FREE, or another node's, is let go again. So a
+ * count may be raised for a moment on a slot that is free; the flags are therefore set and cleared, never stored over.
+ */
+#define USERS 0x00ffffffU
+#define FREE 0x01000000U
+#define LEAVING 0x02000000U
+#define PINNED 0x04000000U
+#define RECENT 0x08000000U /* used since the hand came by */
+#define WRITER 0x10000000U
+#define BUSY 0x20000000U /* a writer used since slots_close_idle_writers() came by */
+
+struct slot {
+        _Atomic uint32_t state;
+        _Atomic node_id node;
+        int fd;              /* constant while not FREE */
+        enum slot_mode mode; /* likewise */
+        int32_t next_free;   /* guarded by the part's lock */
+};
+
+struct part {
+        struct mutex lock;
+        int32_t free_head GUARDED_BY(lock);
+        uint32_t hand GUARDED_BY(lock);
+};
+
+struct slots {
+        uint32_t max, per_part;
+        _Atomic uint32_t used, pinned, writers;
+        struct part parts[PARTS];
+        struct slot *all; /* part p has [p * per_part, (p + 1) * per_part) */
+};
+
+int slots_new(unsigned max, struct slots **ret)
+{
+        struct slots *s = calloc(1, sizeof(*s));
+
+        if (!s)
+                return -1;
+        if (max < SLOTS_MIN)
+                max = SLOTS_MIN;
+        s->per_part = max / PARTS;
+        s->max = s->per_part * PARTS;
+        s->all = calloc(s->max, sizeof(*s->all));
+        if (!s->all) {
+                free(s);
+                return -1;
+        }
+        for (uint32_t p = 0; p < PARTS; p++) {
+                mutex_init(&s->parts[p].lock);
+                s->parts[p].free_head = (int32_t)(p * s->per_part);
+        }
+        for (uint32_t i = 0; i < s->max; i++) {
+                atomic_init(&s->all[i].state, FREE);
+                s->all[i].fd = -1;
+                s->all[i].next_free = (i + 1) % s->per_part ? (int32_t)i + 1 : -1;
+        }
+        *ret = s;
+        return 0;
+}
+
+void slots_free(struct slots *s)
+{
+        if (!s)
+                return;
+        for (uint32_t i = 0; i < s->max; i++)
+                fd_close(&s->all[i].fd);
+        for (uint32_t p = 0; p < PARTS; p++)
+                mutex_release(&s->parts[p].lock);
+        free(s->all);
+        free(s);
+}
+
+static struct part *part_of(struct slots *s, int32_t index)
+{
+        return &s->parts[(uint32_t)index / s->per_part];
+}
+
+/* The slot has been claimed (FREE set by us): take its contents out and put it on the free list. */
+static void retire(struct slots *s, int32_t index, uint32_t flags)
+{
+        struct slot *slot = &s->all[index];
+        struct part *part = part_of(s, index);
+        int fd = fd_steal(&slot->fd);
+
+        atomic_store(&slot->node, NODE_NONE);
+        atomic_fetch_sub(&s->used, 1);
+        if (flags & PINNED)
+                atomic_fetch_sub(&s->pinned, 1);
+        if (flags & WRITER)
+                atomic_fetch_sub(&s->writers, 1);
+        atomic_fetch_and(&slot->state, USERS | FREE);
+        close(fd);
+        mutex_lock(&part->lock);
+        slot->next_free = part->free_head;
+        part->free_head = index;
+        mutex_unlock(&part->lock);
+}
+
+/* Claim a slot that has no users and none of the flags in `unless`. */
+static bool claim(struct slots *s, int32_t index, uint32_t need, uint32_t unless, uint32_t *flags)
+{
+        struct slot *slot = &s->all[index];
+        uint32_t state = atomic_load(&slot->state);
+
+        do {
+                if ((state & (USERS | FREE | unless)) || (state & need) != need)
+                        return false;
+        } while (!atomic_compare_exchange_weak(&slot->state, &state, state | FREE));
+        *flags = state;
+        return true;
+}
+
+static void let_go(struct slots *s, int32_t index)
+{
+        uint32_t state = atomic_fetch_sub(&s->all[index].state, 1) - 1;
+
+        if ((state & LEAVING) && !(state & (USERS | FREE)) && claim(s, index, LEAVING, 0, &state))
+                retire(s, index, state);
+}
+
+void slots_release(struct slots *s, struct held *h)
+{
+        if (h->slot >= 0)
+                let_go(s, h->slot);
+        else
+                fd_close(&h->fd);
+        *h = HELD_NONE;
+}
+
+bool slots_get(struct slots *s, struct node *n, enum slot_mode mode, struct held *ret)
+{
+        int32_t index = atomic_load_explicit(&n->slot, memory_order_acquire);
+        uint32_t want = RECENT;
+        uint32_t state;
+        struct slot *slot;
+
+        if (index < 0)
+                return false;
+        slot = &s->all[index];
+        state = atomic_fetch_add(&slot->state, 1);
+        if ((state & (FREE | LEAVING)) || atomic_load(&slot->node) != node_id_of(n) || slot->mode < mode) {
+                let_go(s, index);
+                return false;
+        }
+        if (state & WRITER)
+                want |= BUSY;
+        if ((state & want) != want)
+                atomic_fetch_or(&slot->state, want);
+        *ret = (struct held){.fd = slot->fd, .slot = index};
+        return true;
+}
+
+/* A free slot of the part that the node belongs to, evicting one if there is none. -1 when all are in use. */
+static int32_t take_free(struct slots *s, uint32_t p)
+{
+        struct part *part = &s->parts[p];
+        int32_t index = -1;
+        uint32_t flags = 0;
+
+        mutex_lock(&part->lock);
+        if (part->free_head >= 0) {
+                index = part->free_head;
+                part->free_head = s->all[index].next_free;
+                mutex_unlock(&part->lock);
+                return index;
+        }
+        for (uint32_t i = 0; i < 2 * s->per_part && index < 0; i++) {
+                int32_t at = (int32_t)(p * s->per_part + part->hand);
+
+                part->hand = (part->hand + 1) % s->per_part;
+                if (claim(s, at, 0, PINNED | RECENT, &flags))
+                        index = at;
+                else
+                        atomic_fetch_and(&s->all[at].state, ~RECENT);
+        }
+        mutex_unlock(&part->lock);
+        if (index >= 0) {
+                struct slot *slot = &s->all[index];
+
+                close(fd_steal(&slot->fd));
+                atomic_store(&slot->node, NODE_NONE);
+                atomic_fetch_sub(&s->used, 1);
+                if (flags & WRITER)
+                        atomic_fetch_sub(&s->writers, 1);
+                atomic_fetch_and(&slot->state, USERS | FREE);
+        }
+        return index;
+}
+
+/* Nobody is to find the slot any more; it goes with its last user. */
+static void leave(struct slots *s, int32_t index)
+{
+        uint32_t state;
+
+        atomic_fetch_or(&s->all[index].state, LEAVING);
+        if (claim(s, index, LEAVING, 0, &state))
+                retire(s, index, state);
+}
+
+/* `slot` has taken the place of the node's old one: the pin goes over. Held meanwhile, the old one can't become another node's. */
+static void supersede(struct slots *s, struct node *n, int32_t old, struct slot *slot)
+{
+        uint32_t state = atomic_fetch_add(&s->all[old].state, 1);
+
+        if (!(state & (FREE | LEAVING)) && atomic_load(&s->all[old].node) == node_id_of(n)) {
+                if (atomic_fetch_and(&s->all[old].state, ~PINNED) & PINNED)
+                        atomic_fetch_or(&slot->state, PINNED);
+                atomic_fetch_or(&s->all[old].state, LEAVING);
+        }
+        let_go(s, old);
+}
+
+struct held slots_put(struct slots *s, struct node *n, enum slot_mode mode, int fd)
+{
+        int32_t index = take_free(s, n->index % PARTS);
+        int32_t old = atomic_load(&n->slot);
+        struct held found;
+        struct slot *slot;
+
+        if (index < 0)
+                return (struct held){.fd = fd, .slot = -1};
+        slot = &s->all[index];
+        slot->fd = fd;
+        slot->mode = mode;
+        atomic_store(&slot->node, node_id_of(n));
+        atomic_fetch_add(&s->used, 1);
+        if (mode == SLOT_WRITE)
+                atomic_fetch_add(&s->writers, 1);
+        /* One user (us), and not FREE any more. */
+        atomic_fetch_or(&slot->state, RECENT | (mode == SLOT_WRITE ? WRITER | BUSY : 0));
+        atomic_fetch_add(&slot->state, 1);
+        atomic_fetch_and(&slot->state, ~FREE);
+        for (;;) {
+                if (slots_get(s, n, mode, &found)) {
+                        /* Another thread was faster. */
+                        leave(s, index);
+                        let_go(s, index);
+                        return found;
+                }
+                old = atomic_load(&n->slot);
+                if (atomic_compare_exchange_strong(&n->slot, &old, index))
+                        break;
+        }
+        if (old >= 0 && old != index)
+                supersede(s, n, old, slot);
+        return (struct held){.fd = fd, .slot = index};
+}
+
+bool slots_pin(struct slots *s, struct node *n)
+{
+        struct held h;
+
+        if (atomic_load(&s->pinned) >= s->max / 100 * PINNED_PERCENT_MAX || !slots_get(s, n, SLOT_PATH, &h))
+                return false;
+        if (!(atomic_fetch_or(&s->all[h.slot].state, PINNED) & PINNED))
+                atomic_fetch_add(&s->pinned, 1);
+        slots_release(s, &h);
+        return true;
+}
+
+void slots_unpin(struct slots *s, struct node *n)
+{
+        struct held h;
+
+        if (!slots_get(s, n, SLOT_PATH, &h))
+                return;
+        if (atomic_fetch_and(&s->all[h.slot].state, ~PINNED) & PINNED)
+                atomic_fetch_sub(&s->pinned, 1);
+        slots_release(s, &h);
+}
+
+void slots_forget(struct slots *s, struct node *n)
+{
+        int32_t index = atomic_exchange(&n->slot, -1);
+        struct slot *slot;
+
+        if (index < 0)
+                return;
+        slot = &s->all[index];
+        /* Hold it, so that it can't become another node's between the look and the deed. */
+        if (!(atomic_fetch_add(&slot->state, 1) & (FREE | LEAVING)) && atomic_load(&slot->node) == node_id_of(n))
+                atomic_fetch_or(&slot->state, LEAVING);
+        let_go(s, index);
+}
+
+bool slots_close_idle_writers(struct slots *s)
+{
+        uint32_t left = atomic_load(&s->writers);
+
+        for (uint32_t i = 0; i < s->max && left > 0; i++) {
+                uint32_t state = atomic_load(&s->all[i].state);
+                uint32_t flags;
+
+                if (!(state & WRITER) || (state & FREE))
+                        continue;
+                left--;
+                if (state & BUSY)
+                        atomic_fetch_and(&s->all[i].state, ~BUSY);
+                else if (claim(s, (int32_t)i, WRITER, PINNED | BUSY, &flags))
+                        retire(s, (int32_t)i, flags);
+        }
+        return atomic_load(&s->writers) > 0;
+}
+
+void slots_trim(struct slots *s)
+{
+        uint32_t flags;
+
+        for (uint32_t i = 0; i < s->max; i++)
+                if (claim(s, (int32_t)i, 0, PINNED, &flags))
+                        retire(s, (int32_t)i, flags);
+}
+
+void slots_stats(struct slots *s, struct slots_stats *ret)
+{
+        *ret = (struct slots_stats){
+                .used = atomic_load(&s->used),
+                .max = s->max,
+                .pinned = atomic_load(&s->pinned),
+        };
+}

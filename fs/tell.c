@@ -1,0 +1,161 @@
+/*
+ * Why nothing stale survives.
+ *
+ * The kernel keeps names, attributes, pages and listings for ever, until told. What it was told may be overtaken while the answer is on
+ * its way: served before a change on the host, taken in by the kernel after the change was told. For each kind of answer:
+ *
+ * - Names: the kernel takes in the answers to LOOKUP, CREATE, … and READDIRPLUS under the directory's lock, which INVAL_ENTRY takes as
+ *   well: it waits for those under way and drops what they brought. (A revalidation doesn't hold that lock, but the dropped name it then
+ *   renews is out of the tree.)
+ * - A name that already stands for what is there need not be dropped, which spares our own changes, and the working directories of
+ *   processes, when the watcher can't tell who did it. What the kernel believes is in the name index; it is written before an answer
+ *   leaves. Event and answer each write first and read then, so one of them sees the other:
+ *
+ *        event: raise dir->seq; read the backing; read the belief     answer: read dir->seq; read the backing; write the belief; read
+ * dir->seq
+ *
+ *   If the answer finds dir->seq raised, it has the name examined once more (later_entry).
+ * - Listings: READDIR fills the listing's pages under the directory's lock too. INVAL_ENTRY comes first, if only with a name that can't
+ *   be, and INVAL_INODE after it drops what an older READDIR brought.
+ * - Attributes: INVAL_INODE raises the inode's version, and the kernel ignores attributes that were asked for before. What the kernel
+ *   itself invalidates after one of its own changes (create, unlink, link, rename) does not raise it: so the directories and hard links
+ *   concerned are told again later (later_attr).
+ * - Pages: those being read are locked; INVAL_INODE waits for them and drops them.
+ * - A rename moves what the kernel believes: if that was wrong, what stands there now is compared once more (fs/ops_remove.c).
+ */
+#include "fs/tell.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "fs/later.h"
+#include "fs/reach.h"
+
+/* No entry has this name: INVAL_ENTRY with it only waits for the directory's lock. */
+#define NO_NAME "/"
+
+void tell_attr(struct fs_mount *m, struct node *n)
+{
+        atomic_fetch_add(&m->told_attrs, 1);
+        (void)fuse_lowlevel_notify_inval_inode(m->session, node_id_of(n), -1, 0);
+}
+
+void tell_content(struct fs_mount *m, struct node *n)
+{
+        atomic_fetch_add(&m->told_content, 1);
+        (void)fuse_lowlevel_notify_inval_inode(m->session, node_id_of(n), 0, 0);
+}
+
+/* The node that `name` of `dir` is in the backing now, if the kernel knows it; with a reference. */
+static struct node *node_there(struct fs_mount *m, struct node *dir, const char *name, size_t len)
+{
+        char text[NAME_BYTES_MAX + 1];
+        struct ident ident;
+        struct held h;
+        int rc;
+
+        if (reach(m, dir, SLOT_PATH, &h) < 0)
+                return NULL;
+        memcpy(text, name, len);
+        text[len] = '\0';
+        rc = ident_of(h.fd, text, &ident);
+        slots_release(m->slots, &h);
+        return rc < 0 ? NULL : node_find(m->nodes, &ident);
+}
+
+void tell_entry(struct fs_mount *m, struct node *dir, const char *name, size_t len)
+{
+        struct node *there;
+        node_id belief;
+
+        if (len == 0 || len > NAME_BYTES_MAX)
+                return;
+        atomic_fetch_add(&dir->seq, 1);
+        there = node_there(m, dir, name, len);
+        belief = name_belief(m->names, node_id_of(dir), name, len);
+        atomic_fetch_add(&m->told_entries, 1);
+        if (there && belief == node_id_of(there)) {
+                (void)fuse_lowlevel_notify_inval_entry(m->session, node_id_of(dir), NO_NAME, sizeof(NO_NAME) - 1);
+        } else {
+                struct node *was = node_hold(m->nodes, belief);
+
+                name_clear(m->names, node_id_of(dir), name, len);
+                if (there)
+                        name_saw(m->names, node_id_of(dir), name, len, there);
+                (void)fuse_lowlevel_notify_inval_entry(m->session, node_id_of(dir), name, len);
+                if (was) {
+                        tell_attr(m, was);
+                        mount_forget(m, was, 1);
+                }
+        }
+        /* A rename or link changed the object as well. */
+        if (there) {
+                tell_attr(m, there);
+                mount_forget(m, there, 1);
+        }
+        (void)fuse_lowlevel_notify_inval_inode(m->session, node_id_of(dir), 0, 0);
+}
+
+void fs_tell_entry(struct fs_mount *m, const struct ident *dir, const char *name, size_t len)
+{
+        struct node *n = node_find(m->nodes, dir);
+
+        if (!n)
+                return;
+        tell_entry(m, n, name, len);
+        mount_forget(m, n, 1);
+}
+
+void fs_tell_content(struct fs_mount *m, const struct ident *file)
+{
+        struct node *n = node_find(m->nodes, file);
+
+        if (!n)
+                return;
+        tell_content(m, n);
+        mount_forget(m, n, 1);
+}
+
+void fs_tell_attr(struct fs_mount *m, const struct ident *object)
+{
+        struct node *n = node_find(m->nodes, object);
+
+        if (!n)
+                return;
+        tell_attr(m, n);
+        mount_forget(m, n, 1);
+}
+
+static bool tell_everything_about(void *arg, struct node *n)
+{
+        struct fs_mount *m = arg;
+        char text[NAME_BYTES_MAX + 1];
+        node_id dir;
+
+        atomic_fetch_add(&n->seq, 1);
+        for (unsigned nth = 0; !m->epoch && (dir = name_of_node(m->names, n, nth, text)) != NODE_NONE; nth++)
+                (void)fuse_lowlevel_notify_inval_entry(m->session, dir, text, strlen(text));
+        (void)fuse_lowlevel_notify_inval_entry(m->session, node_id_of(n), NO_NAME, sizeof(NO_NAME) - 1);
+        (void)fuse_lowlevel_notify_inval_inode(m->session, node_id_of(n), 0, 0);
+        return true;
+}
+
+static void put_node(void *arg, struct node *n)
+{
+        mount_forget(arg, n, 1);
+}
+
+/* Names by the epoch, which the kernel compares when it next uses one; without it name by name (absent names are then kept for no time at
+ * all, see fs/session.c). */
+void fs_tell_all(struct fs_mount *m)
+{
+        atomic_fetch_add(&m->told_all, 1);
+        if (m->epoch)
+                (void)fuse_lowlevel_notify_increment_epoch(m->session);
+        node_each(m->nodes, tell_everything_about, put_node, m);
+}
+
+void fs_settle(struct fs_mount *m)
+{
+        later_flush(m);
+}

@@ -1,0 +1,13 @@
+/*
+ * Telling the kernel that what it holds may be no longer true. See tell.c for why nothing stale survives.
+ *
+ * Never on a thread that serves requests, never under a lock that serving takes: the kernel waits for operations under way. The caller
+ * holds a reference on the node.
+ */
+#pragma once
+
+#include "fs/mount.h"
+
+void tell_entry(struct fs_mount *m, struct node *dir, const char *name, size_t len);
+void tell_content(struct fs_mount *m, struct node *n);
+void tell_attr(struct fs_mount *m, struct node *n);
