@@ -5,3 +5,26 @@ SYNC_SRCS += \
 	sync/watch_inotify.c \
 	sync/watch_inotify_scan.c \
 	sync/watch_inotify_tree.c
+SYNC_SRCS += \
+	sync/engine.c \
+	sync/serve/client.c \
+	sync/serve/control.c \
+	sync/serve/json.c \
+	sync/serve/registry.c \
+	sync/serve/why.c \
+	sync/agent/agent.c \
+	sync/agent/cmd.c \
+	sync/agent/cmd_doctor.c \
+	sync/agent/cmd_mount.c \
+	sync/agent/cmd_status.c \
+	sync/agent/cmd_umount.c \
+	sync/agent/cmd_wait.c \
+	sync/agent/daemon.c \
+	sync/agent/mountinfo.c \
+	sync/agent/options.c \
+	sync/agent/paths.c \
+	sync/agent/place.c \
+	sync/agent/prewarm.c \
+	sync/agent/prewarm_walk.c \
+	sync/agent/record.c \
+	sync/agent/verbs.c

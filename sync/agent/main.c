@@ -1,0 +1,75 @@
+/*
+ * dsfs: the command line. The house, top to bottom (nobody looks upwards):
+ *
+ *   sync/agent/   main.c          this map, and the table of commands
+ *                 cmd_*.c cmd.h   one command each, and what they share (cmd.c)
+ *                 agent.c         the process behind a mount: its loop, its start and its end
+ *                 verbs.c         what it answers on its control socket
+ *                 options.c       -o        daemon.c   into the background, readiness, service managers
+ *                 place.c         may this be mounted there?        mountinfo.c  what is mounted, alive or dead
+ *                 record.c        who serves what, while it lives   paths.c      where all that is kept
+ *                 prewarm.c       reads a fresh mount in the background (prewarm_walk.c is the process that does)
+ *   sync/serve/   control.c       the control socket    registry.c  requests and answers    client.c  the other end
+ *                 json.c          names are bytes       why.c       sentences that explain failures
+ *   sync/         engine.c        tells mounts what the watch sees    watch*.c  sees every change of the source
+ *   fs/           fs.h            what the kernel sees: a mount
+ *   cache/base/                   descriptors, locks, log, identity of files
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "sync/agent/cmd.h"
+#include "sync/agent/prewarm.h"
+
+#ifndef DSFS_VERSION
+#define DSFS_VERSION "0.1.0"
+#endif
+
+static enum exit_code run_prewarm(int argc, char **argv)
+{
+        return argc == 3 && prewarm_work(argv[1], (pid_t)atoi(argv[2])) == 0 ? EXIT_OK : EXIT_FAILED;
+}
+
+static const struct command cmd_prewarm = {.name = PREWARM_COMMAND, .usage = "MNT PID", .run = run_prewarm};
+
+static const struct command *const commands[] = {&cmd_mount, &cmd_umount, &cmd_status, &cmd_wait, &cmd_doctor, &cmd_prewarm};
+
+static void usage(FILE *to)
+{
+        fprintf(to, "usage: dsfs COMMAND …\n\nMount a source directory, coherent with what happens to it.\n\n");
+        for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+                if (commands[i]->summary)
+                        fprintf(to, "  %-8s %s\n", commands[i]->name, commands[i]->summary);
+        }
+        fprintf(to, "\n`dsfs COMMAND --help` says more; `dsfs --version` which this is.\n"
+                    "Exit codes: 0 ok, 1 failure, 2 usage, 3 degraded, 4 no such mount or agent.\n");
+}
+
+int main(int argc, char **argv)
+{
+        if (argc < 2) {
+                usage(stderr);
+                return EXIT_USAGE;
+        }
+        if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+                usage(stdout);
+                return EXIT_OK;
+        }
+        if (strcmp(argv[1], "--version") == 0) {
+                printf("dsfs %s\n", DSFS_VERSION);
+                return EXIT_OK;
+        }
+        for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+                if (strcmp(commands[i]->name, argv[1]) != 0)
+                        continue;
+                if (argc == 3 && strcmp(argv[2], "--help") == 0 && commands[i]->summary) {
+                        command_help(commands[i]);
+                        return EXIT_OK;
+                }
+                return commands[i]->run(argc - 1, argv + 1);
+        }
+        fprintf(stderr, "dsfs: there is no command %s; see `dsfs --help`\n", argv[1]);
+        return EXIT_USAGE;
+}

@@ -1,0 +1,190 @@
+/*
+ * What an agent answers on its control socket.
+ */
+#include "sync/agent/agent.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cache/base/fd.h"
+#include "cache/base/thread.h"
+#include "sync/serve/json.h"
+#include "sync/serve/why.h"
+
+#define OP_COUNTS_MAX 128
+#define WAIT_DEFAULT_MS 60000
+#define WAIT_MAX_MS (24 * 60 * 60 * 1000)
+#define STATUS_VERSION 1
+#define NS_PER_S 1e9
+
+static json_t *text_json(const char *text)
+{
+        return bytes_to_json(text, strlen(text));
+}
+
+static json_int_t resident_bytes(void)
+{
+        CLEANUP_FREE char *text = NULL;
+        long long pages;
+
+        if (fd_read_file(AT_FDCWD, "/proc/self/statm", 256, &text) < 0 || sscanf(text, "%*d %lld", &pages) != 1)
+                return 0;
+        return (json_int_t)pages * sysconf(_SC_PAGESIZE);
+}
+
+static json_t *requests_json(struct agent *a)
+{
+        struct fs_op_count counts[OP_COUNTS_MAX];
+        size_t n = fs_mount_op_counts(a->mount, counts, OP_COUNTS_MAX);
+        json_t *requests = json_object();
+
+        for (size_t i = 0; i < n && i < OP_COUNTS_MAX; i++) {
+                if (counts[i].count)
+                        json_object_set_new(requests, counts[i].name, json_integer((json_int_t)counts[i].count));
+        }
+        return requests;
+}
+
+static json_t *prewarm_json(struct agent *a)
+{
+        struct prewarm_report r;
+
+        prewarm_progress(a->prewarm, &r);
+        return json_pack("{s:s, s:I, s:I, s:I, s:f}", "state", prewarm_state_name(r.state), "entries", (json_int_t)r.entries, "files",
+                         (json_int_t)r.files, "bytes", (json_int_t)r.bytes, "seconds", (double)r.ns / NS_PER_S);
+}
+
+static void add_warning(void *arg, const char *sentence)
+{
+        json_array_append_new(arg, text_json(sentence));
+}
+
+static const char *backend_name(const struct engine_stats *es)
+{
+        if (!es->watching)
+                return "none";
+        return es->watch.backend == WATCH_FANOTIFY ? "fanotify" : "inotify";
+}
+
+/* What is worth knowing though all is well. */
+static void add_notes(json_t *warnings, struct agent *a, const struct fs_stats *fs, const struct engine_stats *es)
+{
+        CLEANUP_FREE char *text = NULL;
+
+        if (!fs->uring && a->options->transport != FS_TRANSPORT_DEV)
+                add_warning(warnings,
+                            "requests go through /dev/fuse, for io_uring is not offered here; `dsfs doctor` says how to enable it");
+        if (es->strict_because) {
+                text = text_new("nothing is kept in the kernel's caches, which is slower: %s", es->strict_because);
+                add_warning(warnings, why_text(text));
+        }
+}
+
+static json_t *told_json(const struct fs_stats *fs)
+{
+        return json_pack("{s:I, s:I, s:I, s:I}", "entries", (json_int_t)fs->told_entries, "content", (json_int_t)fs->told_content,
+                         "attributes", (json_int_t)fs->told_attrs, "all", (json_int_t)fs->told_all);
+}
+
+static json_t *mount_json(struct agent *a)
+{
+        struct engine_stats es;
+        struct fs_stats fs;
+        json_t *warnings = json_array();
+        json_t *m;
+        bool degraded;
+
+        fs_mount_stats(a->mount, &fs);
+        engine_stats(a->engine, &es);
+        engine_warnings(a->engine, add_warning, warnings);
+        degraded = json_array_size(warnings) > 0 || es.watch.degraded;
+        add_notes(warnings, a, &fs, &es);
+        m = json_pack("{s:s, s:o, s:o, s:o, s:i, s:s, s:s, s:s, s:s, s:b, s:f}", "verdict",
+                      fs.ended   ? "broken"
+                      : degraded ? "degraded"
+                                 : "ok",
+                      "name", text_json(a->name), "source", text_json(a->source), "mountpoint", text_json(a->mountpoint), "pid",
+                      (int)getpid(), "profile", "source", "transport", fs.uring ? "io_uring" : "/dev/fuse", "coherence",
+                      engine_coherence(a->engine) == FS_COHERENCE_STRICT ? "strict" : "events", "watch", backend_name(&es), "readonly",
+                      (int)a->options->readonly, "seconds", (double)(clock_now_ns() - a->began_ns) / NS_PER_S);
+        json_object_set_new(m, "watches", json_integer((json_int_t)es.watch.watches));
+        json_object_set_new(m, "events", json_integer((json_int_t)es.watch.events));
+        json_object_set_new(m, "overflows", json_integer((json_int_t)es.watch.overflows));
+        json_object_set_new(m, "nodes", json_integer((json_int_t)fs.nodes));
+        json_object_set_new(m, "names", json_integer((json_int_t)fs.names));
+        json_object_set_new(m, "node_bytes", json_integer((json_int_t)fs.table_bytes));
+        json_object_set_new(m, "fds", json_integer((json_int_t)fs.fds));
+        json_object_set_new(m, "fds_max", json_integer((json_int_t)fs.fds_max));
+        json_object_set_new(m, "fds_pinned", json_integer((json_int_t)fs.pinned));
+        json_object_set_new(m, "chowns_ignored", json_integer((json_int_t)fs.chowns_ignored));
+        json_object_set_new(m, "told", told_json(&fs));
+        json_object_set_new(m, "requests_total", json_integer((json_int_t)fs.requests));
+        json_object_set_new(m, "requests", requests_json(a));
+        json_object_set_new(m, "rss", json_integer(resident_bytes()));
+        json_object_set_new(m, "prewarm", prewarm_json(a));
+        json_object_set_new(m, "warnings", warnings);
+        return m;
+}
+
+static int run_status(void *arg, const json_t *args, json_t **ret, char **why)
+{
+        (void)args;
+        *ret = json_pack("{s:i, s:[o]}", "version", STATUS_VERSION, "mounts", mount_json(arg));
+        return *ret ? 0 : why_set(why, -ENOMEM, "out of memory");
+}
+
+static int run_ping(void *arg, const json_t *args, json_t **ret, char **why)
+{
+        (void)arg;
+        (void)args;
+        *ret = json_pack("{s:i}", "pid", (int)getpid());
+        return *ret ? 0 : why_set(why, -ENOMEM, "out of memory");
+}
+
+static int run_wait(void *arg, const json_t *args, json_t **ret, char **why)
+{
+        struct agent *a = arg;
+        const json_t *asked = json_object_get(args, "timeout_ms");
+        json_int_t timeout = asked ? json_integer_value(asked) : WAIT_DEFAULT_MS;
+        int rc;
+
+        if ((asked && !json_is_integer(asked)) || timeout < 0 || timeout > WAIT_MAX_MS)
+                return why_set(why, -EINVAL, "\"timeout_ms\" is an integer from 0 to %d", WAIT_MAX_MS);
+        rc = engine_barrier(a->engine, (int)timeout);
+        if (rc == -ETIMEDOUT)
+                return why_set(why, rc, "%s is not in step yet after %.3g seconds; wait longer with --timeout", a->mountpoint,
+                               (double)timeout / 1000);
+        if (rc)
+                return why_set(why, rc, "%s is being unmounted", a->mountpoint);
+        *ret = json_object();
+        return *ret ? 0 : why_set(why, -ENOMEM, "out of memory");
+}
+
+static int run_stop(void *arg, const json_t *args, json_t **ret, char **why)
+{
+        struct agent *a = arg;
+        bool lazy = json_is_true(json_object_get(args, "lazy"));
+        int rc = agent_unmount(a, lazy);
+
+        if (rc == -EBUSY)
+                return why_set(why, rc, "%s is in use; end what uses it, or detach it now with `dsfs umount --lazy %s`", a->mountpoint,
+                               a->mountpoint);
+        if (rc && rc != -EALREADY)
+                return why_set(why, rc, "%s can't be unmounted: %s", a->mountpoint, strerror(-rc));
+        *ret = json_object();
+        return *ret ? 0 : why_set(why, -ENOMEM, "out of memory");
+}
+
+static const struct verb verbs[] = {
+        {"status", "{}: the mounts and how they do", VERB_QUICK, run_status},
+        {"ping", "{}: whether anyone is there", VERB_QUICK, run_ping},
+        {"wait", "{\"timeout_ms\"}: answers when all earlier changes of the source are visible", VERB_BLOCKING, run_wait},
+        {"stop", "{\"lazy\"}: unmount; the agent ends after the answer", VERB_URGENT, run_stop},
+};
+
+struct registry agent_verbs(struct agent *a)
+{
+        return (struct registry){.verbs = verbs, .count = ARRAY_LEN(verbs), .arg = a};
+}

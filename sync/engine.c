@@ -1,0 +1,228 @@
+#include "sync/engine.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/vfs.h>
+
+#include "cache/base/log.h"
+#include "cache/base/thread.h"
+#include "sync/serve/why.h"
+
+/* How long a barrier stays deaf to engine_shutdown(). */
+#define BARRIER_STEP_MS 200
+#define NS_PER_MS 1000000ULL
+
+#define LOSSES (WATCH_ROOT + 1)
+
+struct engine {
+        /* Set at init, read anywhere. */
+        enum fs_coherence coherence;
+        const char *strict_because;
+        struct watch *watch; /* NULL under strict coherence */
+        /* Slots are filled once, in order, and stay: the watch's thread reads them with no lock. */
+        struct fs_mount *_Atomic mounts[ENGINE_MOUNTS_MAX];
+        atomic_bool shut;
+        struct mutex lock;
+        char *warnings[LOSSES] GUARDED_BY(lock); /* the latest of each kind, owned */
+};
+
+static const struct {
+        uint32_t magic;
+        const char *name;
+} silent[] = {
+        {0x6969, "nfs"},          {0xff534d42, "cifs"}, {0xfe534d42, "smb"},    {0x517b, "smb"},      {0x01021997, "9p"},
+        {0x65735546, "fuse"},     {0x5346414f, "afs"},  {0x6b414653, "afs"},    {0x00c36400, "ceph"}, {0x786f4256, "vboxsf"},
+        {0xbacbacbc, "vmhgfs"},   {0x73757245, "coda"}, {0x0bd00bd0, "lustre"}, {0x01161970, "gfs2"}, {0x7461636f, "ocfs2"},
+        {0x19830326, "orangefs"}, {0x61636673, "acfs"}, {0x47504653, "gpfs"},   {0x564c, "ncpfs"},
+};
+
+const char *engine_silent_filesystem(uint32_t magic)
+{
+        for (size_t i = 0; i < ARRAY_LEN(silent); i++) {
+                if (silent[i].magic == magic)
+                        return silent[i].name;
+        }
+        return NULL;
+}
+
+#define FOR_EACH_MOUNT(e, m, i)                                                                                                            \
+        for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++)                                                                                     \
+                for (struct fs_mount *m = atomic_load(&(e)->mounts[i]); m; m = NULL)
+
+static void sink_entry(void *arg, const struct ident *dir, const char *name, size_t len)
+{
+        struct engine *e = arg;
+
+        FOR_EACH_MOUNT(e, m, i) fs_tell_entry(m, dir, name, len);
+}
+
+static void sink_content(void *arg, const struct ident *file)
+{
+        struct engine *e = arg;
+
+        FOR_EACH_MOUNT(e, m, i) fs_tell_content(m, file);
+}
+
+static void sink_attr(void *arg, const struct ident *object)
+{
+        struct engine *e = arg;
+
+        FOR_EACH_MOUNT(e, m, i) fs_tell_attr(m, object);
+}
+
+static void sink_lost(void *arg, enum watch_loss loss, const char *detail)
+{
+        struct engine *e = arg;
+        char *text = text_new("%s", detail);
+
+        FOR_EACH_MOUNT(e, m, i) fs_tell_all(m);
+        log_warn("%s", detail);
+        mutex_lock(&e->lock);
+        if (text) {
+                free(e->warnings[loss]);
+                e->warnings[loss] = text;
+        }
+        mutex_unlock(&e->lock);
+}
+
+/* Nothing to do: mounts tell the kernel by themselves what they have put off; only a barrier can't wait for that. */
+static void sink_idle(void *arg)
+{
+        (void)arg;
+}
+
+static const struct watch_sink sink = {
+        .entry = sink_entry,
+        .content = sink_content,
+        .attr = sink_attr,
+        .lost = sink_lost,
+        .idle = sink_idle,
+};
+
+/* With what can't be seen from the start (inotify's limit), events are not trusted unless that was asked for. */
+static void choose_by_watch(struct engine *e, enum engine_coherence coherence)
+{
+        struct watch_stats stats;
+
+        watch_stats(e->watch, &stats);
+        if (!stats.degraded || coherence == ENGINE_COHERENCE_EVENTS)
+                return;
+        watch_free(e->watch);
+        e->watch = NULL;
+        e->coherence = FS_COHERENCE_STRICT;
+        e->strict_because = "not every directory of the source can be watched";
+}
+
+int engine_new(const char *source, enum engine_coherence coherence, enum watch_backend backend, struct engine **ret, char **why)
+{
+        struct engine *e;
+        struct statfs fs;
+        const char *refused = "";
+        int rc;
+
+        if (statfs(source, &fs) < 0) {
+                rc = -errno;
+                return why_set(why, rc, "%s can't be read: %s", source, strerror(-rc));
+        }
+        e = calloc(1, sizeof(*e));
+        if (!e)
+                return why_set(why, -ENOMEM, "out of memory");
+        mutex_init(&e->lock);
+        e->coherence = coherence == ENGINE_COHERENCE_STRICT ? FS_COHERENCE_STRICT : FS_COHERENCE_EVENTS;
+        if (coherence == ENGINE_COHERENCE_AUTO && engine_silent_filesystem((uint32_t)fs.f_type)) {
+                e->coherence = FS_COHERENCE_STRICT;
+                e->strict_because = engine_silent_filesystem((uint32_t)fs.f_type);
+        }
+        if (e->coherence == FS_COHERENCE_EVENTS) {
+                rc = watch_new(source, backend, &sink, e, &e->watch, &refused);
+                if (rc) {
+                        engine_free(e);
+                        return why_set(why, rc, "%s can't be watched: %s (%s); -o coherence=strict does without", source, refused,
+                                       strerror(-rc));
+                }
+                choose_by_watch(e, coherence);
+        }
+        *ret = e;
+        return 0;
+}
+
+enum fs_coherence engine_coherence(const struct engine *e)
+{
+        return e->coherence;
+}
+
+int engine_add_mount(struct engine *e, struct fs_mount *m)
+{
+        for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++) {
+                struct fs_mount *none = NULL;
+
+                if (!atomic_compare_exchange_strong(&e->mounts[i], &none, m))
+                        continue;
+                /* What changed since it began to serve was told to the others only. */
+                fs_tell_all(m);
+                return 0;
+        }
+        return -ENOSPC;
+}
+
+int engine_barrier(struct engine *e, int timeout_ms)
+{
+        unsigned long long deadline = clock_now_ns() + (unsigned long long)timeout_ms * NS_PER_MS;
+        int rc = e->watch ? -ETIMEDOUT : 0;
+
+        while (rc == -ETIMEDOUT) {
+                unsigned long long now = clock_now_ns();
+                unsigned long long left = now < deadline ? (deadline - now) / NS_PER_MS : 0;
+
+                if (atomic_load(&e->shut))
+                        return -ESHUTDOWN;
+                rc = watch_barrier(e->watch, left < BARRIER_STEP_MS ? (int)left : BARRIER_STEP_MS);
+                if (rc == -ETIMEDOUT && left == 0)
+                        return rc;
+        }
+        if (rc == 0 && atomic_load(&e->shut))
+                rc = -ESHUTDOWN;
+        if (rc == 0) {
+                FOR_EACH_MOUNT(e, m, i) fs_settle(m);
+        }
+        return rc;
+}
+
+void engine_shutdown(struct engine *e)
+{
+        atomic_store(&e->shut, true);
+}
+
+void engine_free(struct engine *e)
+{
+        if (!e)
+                return;
+        watch_free(e->watch);
+        mutex_lock(&e->lock);
+        for (size_t i = 0; i < LOSSES; i++)
+                free(e->warnings[i]);
+        mutex_unlock(&e->lock);
+        mutex_release(&e->lock);
+        free(e);
+}
+
+void engine_stats(struct engine *e, struct engine_stats *ret)
+{
+        memset(ret, 0, sizeof(*ret));
+        ret->watching = e->watch != NULL;
+        ret->strict_because = e->strict_because;
+        if (e->watch)
+                watch_stats(e->watch, &ret->watch);
+}
+
+void engine_warnings(struct engine *e, void (*visit)(void *arg, const char *sentence), void *arg)
+{
+        mutex_lock(&e->lock);
+        for (size_t i = 0; i < LOSSES; i++) {
+                if (e->warnings[i])
+                        visit(arg, e->warnings[i]);
+        }
+        mutex_unlock(&e->lock);
+}

@@ -1,0 +1,54 @@
+/*
+ * Keeps mounts true to their source: what the watch sees is told to every mount, and a barrier waits until it has been. One engine a
+ * source; several mounts share its watch.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fs/fs.h"
+#include "sync/watch.h"
+
+#define ENGINE_MOUNTS_MAX 16
+
+enum engine_coherence {
+        ENGINE_COHERENCE_AUTO, /* by the source's filesystem, and by what the watch can see */
+        ENGINE_COHERENCE_EVENTS,
+        ENGINE_COHERENCE_STRICT,
+};
+
+struct engine;
+
+/* Watch `source` (absolute, canonical). From the return on nothing is missed. 0; or -errno and *why: one sentence, the caller frees. */
+int engine_new(const char *source, enum engine_coherence coherence, enum watch_backend backend, struct engine **ret, char **why);
+
+/* How mounts of this source have to be coherent; decided in engine_new(). Any thread. */
+enum fs_coherence engine_coherence(const struct engine *e);
+
+/* Tell this mount too from now on; it is borrowed until engine_free(). 0 or -ENOSPC. Any thread that serves nothing. */
+int engine_add_mount(struct engine *e, struct fs_mount *m);
+
+/* Wait until all that happened to the source before the call is visible in every mount. 0, -ETIMEDOUT, or -ESHUTDOWN after
+ * engine_shutdown(). Any thread but the watch's and those that serve. */
+int engine_barrier(struct engine *e, int timeout_ms);
+
+/* Let every barrier return, and every later one fail, so that engine_free() may be called. Any thread. */
+void engine_shutdown(struct engine *e);
+
+/* Nobody may be in a barrier, and the mounts must still be there. Takes NULL. */
+void engine_free(struct engine *e);
+
+struct engine_stats {
+        bool watching; /* false under strict coherence: nothing is watched */
+        struct watch_stats watch;
+        const char *strict_because; /* why nothing is kept, one phrase; NULL when events are trusted, or strict was asked for */
+};
+void engine_stats(struct engine *e, struct engine_stats *ret);
+
+/* Visit what has gone wrong since the start, each a sentence that says what to do. Any thread; `visit` must not call the engine. */
+void engine_warnings(struct engine *e, void (*visit)(void *arg, const char *sentence), void *arg);
+
+/* The name of a filesystem whose changes, made elsewhere, raise no events; or NULL. `magic` is statfs()'s f_type. */
+const char *engine_silent_filesystem(uint32_t magic);
