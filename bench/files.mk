@@ -1,5 +1,8 @@
-# Each program, and what they share.
-BENCH_PROGS := bench/quick bench/latency bench/micro
+# The programs, and what they share.
+BENCH := \
+	bench/latency.c \
+	bench/micro.c \
+	bench/quick.c
 BENCH_SRCS := \
 	bench/options.c \
 	bench/place.c \

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -15,6 +16,7 @@
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <linux/fs.h>
 #include <linux/magic.h>
 
 #include "bench/options.h"
@@ -231,6 +233,17 @@ void place_sync(const struct place *place)
 
         if (fd >= 0)
                 syncfs(fd);
+}
+
+void place_spread(const char *path)
+{
+        CLEANUP_FD int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int flags;
+
+        if (fd < 0 || ioctl(fd, FS_IOC_GETFLAGS, &flags))
+                return;
+        flags |= FS_TOPDIR_FL;
+        ioctl(fd, FS_IOC_SETFLAGS, &flags);
 }
 
 const char *place_filesystem(const struct place *place, bool *without_journal)

@@ -20,6 +20,10 @@ int place_run(const struct options *o, int (*job)(const struct options *o, const
 /* Write out what is dirty on the disk, so that it isn't written in somebody's timed part. */
 void place_sync(const struct place *place);
 
+/* Ask the filesystem to put directories made in `path` far from each other and from what was deleted lately (ext4's Orlov allocator does,
+ * for top directories): a round then meets the inodes of no other. Elsewhere nothing happens. */
+void place_spread(const char *path);
+
 /* Remove a tree, staying on one filesystem. */
 void place_remove(const char *path);
 

@@ -110,13 +110,16 @@ static void close_sides(struct bench *b)
                 side_close(&b->sides[i]);
 }
 
-static void report_prewarm(struct scene *sc, json_t *machine)
+static void report_prewarm(const struct bench *b, json_t *machine)
 {
+        const struct scene *sc = b->scene;
+        const char *end = b->sides[1].prewarm_end;
         double median = stats_median(sc->prewarm_s, sc->prewarms);
 
         if (!sc->prewarms)
                 return;
-        printf("prewarming %d files ended %.2f s after mounting (median of %zu)\n", FIRST_FILES, median, sc->prewarms);
+        printf("prewarming %d files ended (%s) %.2f s after mounting (median of %zu)\n", FIRST_FILES, end, median, sc->prewarms);
+        json_object_set_new(machine, "prewarm_end", json_string(end));
         json_object_set_new(machine, "prewarm_s", json_real(median));
         json_object_set_new(machine, "prewarm_files", json_integer(FIRST_FILES));
 }
@@ -135,7 +138,7 @@ static int compare_all(struct bench *b, unsigned long long deadline, bool app, b
         if (first)
                 run_list(b, first_workloads, first_workloads_n, deadline, 0, out);
         close_sides(b);
-        report_prewarm(b->scene, *machine);
+        report_prewarm(b, *machine);
         return 0;
 }
 

@@ -1,8 +1,5 @@
 #include "bench/round.h"
 
-#include <string.h>
-#include <errno.h>
-
 #include "bench/options.h"
 #include "cache/base/thread.h"
 

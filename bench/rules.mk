@@ -1,26 +1,22 @@
 # The benchmarks. BENCH_ARGS is handed to the program ("make bench-quick BENCH_ARGS='--only walk,stat'"); bench/README.md says what they do.
 
-BENCH := $(BENCH_SRCS) $(BENCH_PROGS:%=%.c)
 BENCH_OBJS := $(BENCH_SRCS:%.c=$(OUT)/%.o)
-BENCH_BINS := $(BENCH_PROGS:%=$(OUT)/%)
 BENCH_ARGS ?=
-DSFS_BIN ?= $(BUILD)/dsfs
 
-$(BENCH_BINS): $(OUT)/%: $(OUT)/%.o $(BENCH_OBJS) $(LIB)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+$(BENCH:%.c=$(OUT)/%): $(BENCH_OBJS)
 
 bench-quick: all $(OUT)/bench/quick ## everyday work through dsfs against a bind mount, at most 3 minutes
-	DSFS_BIN='$(DSFS_BIN)' $(OUT)/bench/quick --json $(BUILD)/bench-quick.json $(BENCH_ARGS)
+	DSFS_BIN='$(or $(DSFS_BIN),$(BUILD)/dsfs)' $(OUT)/bench/quick --json $(BUILD)/bench-quick.json $(BENCH_ARGS)
 
 bench-latency: all $(OUT)/bench/latency ## how long until a host's edit is readable through the mount
-	DSFS_BIN='$(DSFS_BIN)' $(OUT)/bench/latency --json $(BUILD)/bench-latency.json $(BENCH_ARGS)
+	DSFS_BIN='$(or $(DSFS_BIN),$(BUILD)/dsfs)' $(OUT)/bench/latency --json $(BUILD)/bench-latency.json $(BENCH_ARGS)
 
 bench-micro: all $(OUT)/bench/micro ## microseconds of single operations through dsfs and a bind mount
-	DSFS_BIN='$(DSFS_BIN)' $(OUT)/bench/micro --json $(BUILD)/bench-micro.json $(BENCH_ARGS)
+	DSFS_BIN='$(or $(DSFS_BIN),$(BUILD)/dsfs)' $(OUT)/bench/micro --json $(BUILD)/bench-micro.json $(BENCH_ARGS)
 
 bench-self: $(OUT)/bench/quick ## is the instrument true? a bind mount against another
 	$(OUT)/bench/quick --self --budget 60 --json $(BUILD)/bench-self.json $(BENCH_ARGS)
 
--include $(BENCH:%.c=$(OUT)/%.d)
+-include $(BENCH_OBJS:.o=.d)
 
 .PHONY: bench-quick bench-latency bench-micro bench-self

@@ -49,6 +49,7 @@ static int make_app(struct scene *sc, const struct bench *b)
                 return -ENOMEM;
         if (mkdir(sc->source, 0755) || mkdir(app, 0755) || mkdir(scratch, 0755))
                 return -errno;
+        place_spread(scratch);
         err = tree_init(&sc->app, APP_FILES, b->options->seed);
         if (!err)
                 err = tree_write_repository(&sc->app, app);

@@ -114,19 +114,6 @@ json_t *side_requests(struct side *s)
         return ret;
 }
 
-/* Whether `prewarm` says that it goes on: {"running": bool}, {"done": bool} or {"state": text}. */
-static bool prewarming(json_t *prewarm)
-{
-        json_t *running = json_object_get(prewarm, "running"), *done = json_object_get(prewarm, "done");
-        const char *state = json_string_value(json_object_get(prewarm, "state"));
-
-        if (running)
-                return json_is_true(running);
-        if (json_is_boolean(done))
-                return !json_is_true(done);
-        return state && (!strcmp(state, "running") || !strcmp(state, "pending"));
-}
-
 int side_prewarm(struct side *s, unsigned long long since_ns, double *seconds)
 {
         const struct timespec poll = {.tv_nsec = PREWARM_POLL_MS * 1000000L};
@@ -134,9 +121,12 @@ int side_prewarm(struct side *s, unsigned long long since_ns, double *seconds)
         *seconds = -1;
         while (s->fuse) {
                 json_t *status = side_status(s), *prewarm = json_object_get(status, "prewarm");
-                bool known = json_is_object(prewarm), busy = known && prewarming(prewarm);
+                const char *state = json_string_value(json_object_get(prewarm, "state"));
+                bool known = state && strcmp(state, "off") != 0, busy = known && !strcmp(state, "running");
                 double passed = (double)(clock_now_ns() - since_ns) / 1e9;
 
+                if (state)
+                        snprintf(s->prewarm_end, sizeof s->prewarm_end, "%s", state);
                 json_decref(status);
                 if (!status)
                         return -EIO;

@@ -12,8 +12,9 @@ struct options;
 struct side {
         const char *label;
         bool fuse;
-        char *mountpoint; /* owned */
-        char *root;       /* owned while open: where the source is seen */
+        char *mountpoint;     /* owned */
+        char *root;           /* owned while open: where the source is seen */
+        char prewarm_end[16]; /* how prewarming ended: "done", or what stopped it */
         const struct options *options;
 };
 

@@ -136,10 +136,10 @@ static int run_grep(struct bench *b, struct side *s, unsigned round, size_t *ops
         return grep(b, s, "app", APP_FILES);
 }
 
-/* "<root>/scratch/<what>-<side>-<round>" */
+/* "<root>/scratch/<what>-<side>-<round>-<pid>": names decide where ext4 puts them, so another run's are put elsewhere. */
 static void scratch_path(const struct bench *b, const struct side *s, const char *what, size_t n, char path[PATH_ROOM])
 {
-        snprintf(path, PATH_ROOM, "%s/scratch/%s-%zu-%zu", s->root, what, side_index(b, s), n);
+        snprintf(path, PATH_ROOM, "%s/scratch/%s-%zu-%zu-%d", s->root, what, side_index(b, s), n, getpid());
 }
 
 static int prepare_create(struct bench *b, struct side *s, unsigned round)
