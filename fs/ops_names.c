@@ -2,6 +2,7 @@
  * Making things: each makes the backing object, answers with its entry, and has the directory's attributes told again (the kernel
  * invalidates them itself, but an answer that is on its way may bring the old ones back).
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -162,6 +163,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                 return;
         }
         n = mount_node(k.m, e.ino);
+        assert(n);
         later_attr(k.m, k.dir);
         if (S_ISREG(n->type)) {
                 struct ident ident;
@@ -198,6 +200,7 @@ void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file
                 fuse_reply_err(req, -rc);
                 return;
         }
+        assert(n);
         keep_writer(k.m, n, fd_steal(&fd), true);
         e.ino = node_id_of(n);
         e.attr_timeout = e.entry_timeout = k.m->timeout;

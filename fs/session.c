@@ -225,7 +225,8 @@ static int start(struct fs_mount *m)
                         m->connection = minor(st.st_dev);
         }
         if (rc == 0 && m->options.transport == FS_TRANSPORT_URING && !atomic_load(&m->uring)) {
-                snprintf(last_words, sizeof(last_words), "the kernel does not offer FUSE over io_uring; `dsfs doctor` says how to enable it");
+                snprintf(last_words, sizeof(last_words),
+                         "the kernel does not offer FUSE over io_uring; `dsfs doctor` says how to enable it");
                 rc = -EOPNOTSUPP;
         }
         return rc;

@@ -252,8 +252,9 @@ struct held slots_put(struct slots *s, struct node *n, enum slot_mode mode, int 
         atomic_fetch_and(&slot->state, ~FREE);
         for (;;) {
                 if (slots_get(s, n, mode, &found)) {
-                        /* Another thread was faster. */
-                        leave(s, index);
+                        /* The node may still name this slot, from an earlier life of it: then that user is us. */
+                        if (found.slot != index)
+                                leave(s, index);
                         let_go(s, index);
                         return found;
                 }
