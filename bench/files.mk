@@ -3,6 +3,7 @@ BENCH := \
 	bench/latency.c \
 	bench/micro.c \
 	bench/quick.c
+
 BENCH_SRCS := \
 	bench/options.c \
 	bench/place.c \

@@ -1,9 +1,11 @@
 # The benchmarks. BENCH_ARGS is handed to the program ("make bench-quick BENCH_ARGS='--only walk,stat'"); bench/README.md says what they do.
 
 BENCH_OBJS := $(BENCH_SRCS:%.c=$(OUT)/%.o)
+BENCH_BINS := $(BENCH:%.c=$(OUT)/%)
 BENCH_ARGS ?=
 
-$(BENCH:%.c=$(OUT)/%): $(BENCH_OBJS)
+$(BENCH_BINS): $(OUT)/%: $(OUT)/%.o $(BENCH_OBJS) $(LIB)
+	$(LINK)
 
 bench-quick: all $(OUT)/bench/quick ## everyday work through dsfs against a bind mount, at most 3 minutes
 	DSFS_BIN='$(or $(DSFS_BIN),$(BUILD)/dsfs)' $(OUT)/bench/quick --json $(BUILD)/bench-quick.json $(BENCH_ARGS)
@@ -17,6 +19,7 @@ bench-micro: all $(OUT)/bench/micro ## microseconds of single operations through
 bench-self: $(OUT)/bench/quick ## is the instrument true? a bind mount against another
 	$(OUT)/bench/quick --self --budget 60 --json $(BUILD)/bench-self.json $(BENCH_ARGS)
 
--include $(BENCH_OBJS:.o=.d)
+-include $(BENCH_OBJS:.o=.d) $(BENCH_BINS:=.d)
 
+.SECONDARY: $(BENCH_BINS:=.o)
 .PHONY: bench-quick bench-latency bench-micro bench-self
