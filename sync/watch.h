@@ -31,8 +31,8 @@ struct watch_sink {
         /* The entry `name` of `dir` was created, deleted, renamed from or renamed to. Both names of a rename are told. */
         void (*entry)(void *arg, const struct ident *dir, const char *name, size_t len);
         /* The file's bytes changed, and so its attributes (or it was closed after writing, which is all that shows of a store through a
-         * mapping; or inotify can't tell). */
-        void (*content)(void *arg, const struct ident *file);
+         * mapping; or inotify can't tell). Of a directory: any of its entries, for it came, perhaps came back, from where we don't see. */
+        void (*content)(void *arg, const struct ident *object);
         /* Mode, owner, times, link count or extended attributes changed. inotify can't show that a file's other link went. */
         void (*attr)(void *arg, const struct ident *object);
         /* Anything below the source may have changed untold. `detail` is one sentence that says what to do about it. */

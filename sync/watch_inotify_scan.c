@@ -248,6 +248,8 @@ static void read_dir(struct ino *n, struct watch_dir *d, int fd, bool tell, stru
                 fd_close(&own);
                 return;
         }
+        if (tell)
+                watch_tell_content(n->c, &d->ident);
         while (rc == 0 && (errno = 0, e = readdir(dir)))
                 rc = read_entry(n, d, own, e, tell, todo);
         if (rc == 0)
