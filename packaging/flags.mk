@@ -32,6 +32,10 @@ LIBS := $(FUSE_LIBS) $(if $(DEPS_OK),$(shell pkg-config --libs $(PKGS))) -pthrea
 VARIANT_FLAGS_release := -O2 -g
 VARIANT_FLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 VARIANT_FLAGS_tsan := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
+# gcc's shared libubsan is deaf to UBSAN_OPTIONS=log_path, by which tests/run hears what the agent has no terminal to say on.
+ifeq ($(findstring clang,$(CC)),)
+VARIANT_LDFLAGS_asan := -static-libubsan
+endif
 ifeq ($(VARIANT_FLAGS_$(VARIANT)),)
 $(error VARIANT=$(VARIANT): there are release, asan and tsan)
 endif
@@ -44,7 +48,7 @@ ifneq ($(findstring clang,$(CC)),)
 BASE_CFLAGS += -Wthread-safety
 endif
 ALL_CFLAGS = $(BASE_CFLAGS) $(VARIANT_FLAGS_$(VARIANT)) $(CPPFLAGS) $(CFLAGS)
-ALL_LDFLAGS = $(VARIANT_FLAGS_$(VARIANT)) -pthread $(FS_LDFLAGS) $(LDFLAGS)
+ALL_LDFLAGS = $(VARIANT_FLAGS_$(VARIANT)) $(VARIANT_LDFLAGS_$(VARIANT)) -pthread $(FS_LDFLAGS) $(LDFLAGS)
 
 deps-missing:
 	@echo "dsfs: dependencies are missing; run: packaging/deps   (packaging/deps --check says which)" >&2; exit 1
