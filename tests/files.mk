@@ -3,3 +3,18 @@ STRESS += tests/stress/offload.c
 TEST_LIB_SRCS += tests/lib/watch_record.c
 UNIT_TESTS += tests/unit/test_watch.c tests/unit/test_watch_inotify.c tests/unit/test_watch_inotify_tree.c
 STRESS += tests/stress/watch.c
+MOUNT_TESTS += \
+	tests/mount/test_files.c \
+	tests/mount/test_mmap.c \
+	tests/mount/test_dirs.c \
+	tests/mount/test_links.c \
+	tests/mount/test_attrs.c \
+	tests/mount/test_locks.c \
+	tests/mount/test_perms.c \
+	tests/mount/test_owner.c \
+	tests/mount/test_traps.c \
+	tests/mount/test_fds.c \
+	tests/mount/test_coherence.c \
+	tests/mount/test_git.c
+STRESS += tests/stress/coherence.c tests/stress/tree.c
+TEST_LIB_SRCS += tests/stress/edit.c

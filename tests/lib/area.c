@@ -18,11 +18,12 @@
 #include "tests/lib/mount.h"
 
 #define IMAGE_BYTES (4ll << 30) /* sparse */
+#define AT_RING 64
 #define AREA_PREFIX "dsfs-test."
 
 const char *at(const char *dir, const char *fmt, ...)
 {
-        static char ring[8][PATH_MAX];
+        static char ring[AT_RING][PATH_MAX];
         static unsigned next;
         char *text = ring[next++ % ARRAY_LEN(ring)];
         int len = snprintf(text, PATH_MAX, "%s/", dir);

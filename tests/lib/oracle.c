@@ -16,21 +16,21 @@
 
 #define TEXT_MAX (64u << 20) /* reserved, not used */
 
-struct text *text_new(void)
+struct trace *trace_new(void)
 {
-        struct text *t = mmap(NULL, TEXT_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        struct trace *t = mmap(NULL, TEXT_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
         must(t != MAP_FAILED, "mmap");
         return t;
 }
 
-void text_free(struct text *t)
+void trace_free(struct trace *t)
 {
         if (t)
                 munmap(t, TEXT_MAX);
 }
 
-void text_add(struct text *t, const char *fmt, ...)
+void trace_add(struct trace *t, const char *fmt, ...)
 {
         size_t room = TEXT_MAX - sizeof(*t) - t->len;
         va_list args;
@@ -44,7 +44,7 @@ void text_add(struct text *t, const char *fmt, ...)
         t->len += (size_t)n;
 }
 
-void text_must_equal(const struct text *want, const struct text *have, const char *what)
+void trace_must_equal(const struct trace *want, const struct trace *have, const char *what)
 {
         size_t i = 0, line = 0;
 
@@ -63,9 +63,9 @@ void text_must_equal(const struct text *want, const struct text *have, const cha
 void script_record(struct script *s, const char *call, long ret, int error)
 {
         if (ret < 0)
-                text_add(s->out, "%s -> %ld %s\n", call, ret, strerrorname_np(error));
+                trace_add(s->out, "%s -> %ld %s\n", call, ret, strerrorname_np(error));
         else
-                text_add(s->out, "%s -> %ld\n", call, ret);
+                trace_add(s->out, "%s -> %ld\n", call, ret);
 }
 
 static void say_st(struct script *s, const char *what, const struct stat *st)
@@ -97,7 +97,7 @@ void say_fstat(struct script *s, int fd)
 }
 
 /* XXH3 of what open descriptor or path holds; readable for short content. */
-static void add_content(struct text *out, int fd)
+static void add_content(struct trace *out, int fd)
 {
         XXH3_state_t *state = XXH3_createState();
         static char buf[65536];
@@ -107,8 +107,8 @@ static void add_content(struct text *out, int fd)
         while ((n = read(fd, buf, sizeof(buf))) > 0)
                 XXH3_64bits_update(state, buf, (size_t)n);
         if (n < 0)
-                text_add(out, " read=%s", strerrorname_np(errno));
-        text_add(out, " content=%016llx", (unsigned long long)XXH3_64bits_digest(state));
+                trace_add(out, " read=%s", strerrorname_np(errno));
+        trace_add(out, " content=%016llx", (unsigned long long)XXH3_64bits_digest(state));
         XXH3_freeState(state);
 }
 
@@ -156,9 +156,9 @@ static int run_script(void *arg)
         return 0;
 }
 
-static struct text *run_at(const char *root, const char *backing, void (*run)(struct script *s))
+static struct trace *run_at(const char *root, const char *backing, void (*run)(struct script *s))
 {
-        struct script s = {root, backing, text_new()};
+        struct script s = {root, backing, trace_new()};
         struct user_call call = {&s, run};
         int rc = child_run(NULL, run_script, &call);
 
@@ -199,7 +199,7 @@ static char **sorted_names(int fd, size_t *count)
         return names;
 }
 
-static void add_xattrs(struct text *t, int dirfd, const char *name)
+static void add_xattrs(struct trace *t, int dirfd, const char *name)
 {
         char path[300];
         char list[4096];
@@ -218,38 +218,38 @@ static void add_xattrs(struct text *t, int dirfd, const char *name)
         for (size_t i = 0; i < count; i++) {
                 ssize_t n = lgetxattr(path, names[i], value, sizeof(value));
 
-                text_add(t, " %s=%016llx", names[i], n < 0 ? 0 : (unsigned long long)XXH3_64bits(value, (size_t)n));
+                trace_add(t, " %s=%016llx", names[i], n < 0 ? 0 : (unsigned long long)XXH3_64bits(value, (size_t)n));
         }
 }
 
-static void describe_one(struct text *t, int dirfd, const char *name, const char *shown, const struct stat *st, enum tree_what what)
+static void describe_one(struct trace *t, int dirfd, const char *name, const char *shown, const struct stat *st, enum tree_what what)
 {
         bool dir = S_ISDIR(st->st_mode);
 
-        text_add(t, "%s mode=%o owner=%u:%u rdev=%lx", shown, st->st_mode, st->st_uid, st->st_gid, (unsigned long)st->st_rdev);
+        trace_add(t, "%s mode=%o owner=%u:%u rdev=%lx", shown, st->st_mode, st->st_uid, st->st_gid, (unsigned long)st->st_rdev);
         if (!dir || what == TREE_IDENTITY)
-                text_add(t, " links=%lu size=%lld", (unsigned long)st->st_nlink, (long long)st->st_size);
+                trace_add(t, " links=%lu size=%lld", (unsigned long)st->st_nlink, (long long)st->st_size);
         if (what == TREE_IDENTITY)
-                text_add(t, " ino=%lu blocks=%lld mtime=%lld.%09ld ctime=%lld.%09ld", (unsigned long)st->st_ino, (long long)st->st_blocks,
-                         (long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec, (long long)st->st_ctim.tv_sec, st->st_ctim.tv_nsec);
+                trace_add(t, " ino=%lu blocks=%lld mtime=%lld.%09ld ctime=%lld.%09ld", (unsigned long)st->st_ino, (long long)st->st_blocks,
+                          (long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec, (long long)st->st_ctim.tv_sec, st->st_ctim.tv_nsec);
         add_xattrs(t, dirfd, name);
         if (S_ISLNK(st->st_mode)) {
                 char target[PATH_MAX];
                 ssize_t n = readlinkat(dirfd, name, target, sizeof(target));
 
-                text_add(t, " -> %.*s", (int)(n < 0 ? 0 : n), target);
+                trace_add(t, " -> %.*s", (int)(n < 0 ? 0 : n), target);
         } else if (S_ISREG(st->st_mode)) {
                 CLEANUP_FD int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 
                 if (fd < 0)
-                        text_add(t, " open=%s", strerrorname_np(errno));
+                        trace_add(t, " open=%s", strerrorname_np(errno));
                 else
                         add_content(t, fd);
         }
-        text_add(t, "\n");
+        trace_add(t, "\n");
 }
 
-static void describe_below(struct text *t, int dirfd, const char *prefix, enum tree_what what)
+static void describe_below(struct trace *t, int dirfd, const char *prefix, enum tree_what what)
 {
         size_t count;
         char **names = sorted_names(dirfd, &count);
@@ -260,14 +260,14 @@ static void describe_below(struct text *t, int dirfd, const char *prefix, enum t
 
                 must(asprintf(&shown, "%s/%s", prefix, names[i]) > 0, "memory");
                 if (fstatat(dirfd, names[i], &st, AT_SYMLINK_NOFOLLOW) < 0) {
-                        text_add(t, "%s %s\n", shown, strerrorname_np(errno));
+                        trace_add(t, "%s %s\n", shown, strerrorname_np(errno));
                 } else {
                         describe_one(t, dirfd, names[i], shown, &st, what);
                         if (S_ISDIR(st.st_mode)) {
                                 CLEANUP_FD int fd = openat(dirfd, names[i], O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
                                 if (fd < 0)
-                                        text_add(t, "%s open=%s\n", shown, strerrorname_np(errno));
+                                        trace_add(t, "%s open=%s\n", shown, strerrorname_np(errno));
                                 else
                                         describe_below(t, fd, shown, what);
                         }
@@ -277,7 +277,7 @@ static void describe_below(struct text *t, int dirfd, const char *prefix, enum t
         free(names);
 }
 
-void tree_describe(struct text *t, const char *root, enum tree_what what)
+void tree_describe(struct trace *t, const char *root, enum tree_what what)
 {
         CLEANUP_FD int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         struct stat st;
@@ -289,30 +289,30 @@ void tree_describe(struct text *t, const char *root, enum tree_what what)
 
 void must_mirror(struct fixture *f)
 {
-        struct text *want = text_new(), *have = text_new();
+        struct trace *want = trace_new(), *have = trace_new();
 
         tree_describe(want, f->src, TREE_IDENTITY);
         tree_describe(have, f->mnt, TREE_IDENTITY);
-        text_must_equal(want, have, "the mount, from its source,");
-        text_free(want);
-        text_free(have);
+        trace_must_equal(want, have, "the mount, from its source,");
+        trace_free(want);
+        trace_free(have);
 }
 
 void oracle_compare(struct fixture *f, void (*run)(struct script *s))
 {
-        struct text *want = run_at(f->plain, f->plain, run);
-        struct text *have = run_at(f->mnt, f->src, run);
-        struct text *want_tree = text_new(), *have_tree = text_new();
+        struct trace *want = run_at(f->plain, f->plain, run);
+        struct trace *have = run_at(f->mnt, f->src, run);
+        struct trace *want_tree = trace_new(), *have_tree = trace_new();
 
         errno = 0;
         must(want->len > 0, "the script recorded nothing");
-        text_must_equal(want, have, "an answer of the mount");
+        trace_must_equal(want, have, "an answer of the mount");
         tree_describe(want_tree, f->plain, TREE_CONTENT);
         tree_describe(have_tree, f->src, TREE_CONTENT);
-        text_must_equal(want_tree, have_tree, "what the mount left in the source");
+        trace_must_equal(want_tree, have_tree, "what the mount left in the source");
         must_mirror(f);
-        text_free(want);
-        text_free(have);
-        text_free(want_tree);
-        text_free(have_tree);
+        trace_free(want);
+        trace_free(have);
+        trace_free(want_tree);
+        trace_free(have_tree);
 }

@@ -11,21 +11,21 @@
 #include "tests/lib/mount.h"
 
 /* Text that grows in memory shared with children. */
-struct text {
+struct trace {
         size_t len;
         char bytes[];
 };
-struct text *text_new(void);
-void text_free(struct text *t);
-void text_add(struct text *t, const char *fmt, ...) PRINTF_LIKE(2, 3);
+struct trace *trace_new(void);
+void trace_free(struct trace *t);
+void trace_add(struct trace *t, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* Fail and show the first line that differs. */
-void text_must_equal(const struct text *want, const struct text *have, const char *what);
+void trace_must_equal(const struct trace *want, const struct trace *have, const char *what);
 
 struct script {
         const char *root;    /* absolute path of the current directory */
         const char *backing; /* where the same files are, without the mount between */
-        struct text *out;
+        struct trace *out;
 };
 
 /* Run `run` in both places, each time in a process of its own whose working directory and root it is; compare. */
@@ -51,7 +51,7 @@ void oracle_compare(struct fixture *f, void (*run)(struct script *s));
 void script_record(struct script *s, const char *call, long ret, int error);
 
 /* Record text, or a file's state: type, mode, links, size, owner, content. */
-#define SAY(s, ...) text_add((s)->out, __VA_ARGS__)
+#define SAY(s, ...) trace_add((s)->out, __VA_ARGS__)
 void say_stat(struct script *s, const char *path);
 void say_fstat(struct script *s, int fd);
 void say_content(struct script *s, const char *path);
@@ -65,7 +65,7 @@ enum tree_what {
 };
 
 /* One line for everything below `root`, in order of name: type, mode, owner, links, size, extended attributes, content's hash. */
-void tree_describe(struct text *t, const char *root, enum tree_what what);
+void tree_describe(struct trace *t, const char *root, enum tree_what what);
 
 /* The mount shows exactly what is in the source. */
 void must_mirror(struct fixture *f);

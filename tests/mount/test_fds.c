@@ -1,0 +1,257 @@
+/*
+ * What the agent spends: descriptors, memory a node, wake-ups when nothing happens.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cache/base/fd.h"
+#include "tests/mount/case.h"
+
+#define DIRS 200
+#define FILES 100         /* in each */
+#define MANY_DIRS 500     /* of FILES: 50,000 */
+#define FD_LIMIT 1024     /* the agent's */
+#define FD_BUDGET 128     /* max_fds */
+#define OPEN_FILES 3000   /* the test's own, at once */
+#define OPEN_UNLINKED 400 /* of these */
+#define OTHER_FDS 128     /* what an agent holds beside its nodes: rings, sockets, watches */
+#define NODE_BYTES 200
+#define NAME_BYTES 24 /* "file-N" with its allocation */
+#define RSS_MAX_KB (30 << 10)
+#define SETTLE_SECONDS 60
+#define QUIET_SECONDS 3
+
+static const struct variant tight[] = {
+        {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY, .max_fds = FD_BUDGET, .nofile = FD_LIMIT},
+        {.backing = ON_TMPFS, .transport = BY_DEV, .watch = WATCH_BY_FANOTIFY, .max_fds = FD_BUDGET, .nofile = FD_LIMIT},
+        {.backing = ON_EXT4, .transport = BY_DEV, .watch = WATCH_BY_INOTIFY, .max_fds = FD_BUDGET, .nofile = FD_LIMIT},
+};
+
+static const struct variant lonely[] = {
+        {.backing = ON_TMPFS, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY, .own_fs = true},
+        {.backing = ON_TMPFS, .transport = BY_DEV, .watch = WATCH_BY_INOTIFY, .own_fs = true},
+};
+
+static void make_tree(const char *root, int dirs)
+{
+        for (int d = 0; d < dirs; d++) {
+                must(mkdir(at(root, "dir-%d", d), 0755) == 0, "mkdir");
+                for (int i = 0; i < FILES; i++) {
+                        char text[32];
+
+                        snprintf(text, sizeof(text), "%d/%d", d, i);
+                        put_text(at(root, "dir-%d/file-%d", d, i), text);
+                }
+        }
+}
+
+static void must_say(int fd, int d, int i)
+{
+        char want[32], have[32] = "";
+
+        snprintf(want, sizeof(want), "%d/%d", d, i);
+        must(pread(fd, have, sizeof(have) - 1, 0) == (ssize_t)strlen(want), "read dir-%d/file-%d", d, i);
+        errno = 0;
+        must(strcmp(have, want) == 0, "dir-%d/file-%d says %s", d, i, have);
+}
+
+static void read_tree(const char *root, int dirs)
+{
+        for (int d = 0; d < dirs; d++) {
+                for (int i = 0; i < FILES; i++) {
+                        CLEANUP_FD int fd = open(at(root, "dir-%d/file-%d", d, i), O_RDONLY | O_CLOEXEC);
+
+                        must(fd >= 0, "open dir-%d/file-%d", d, i);
+                        must_say(fd, d, i);
+                }
+        }
+}
+
+static int64_t ask(struct fixture *f, const char *key)
+{
+        int64_t value;
+
+        must(fixture_status(f, key, &value), "status has no %s", key);
+        return value;
+}
+
+static int count_fds(const struct fixture *f)
+{
+        DIR *dir = opendir(at("/proc", "%d/fd", f->pid));
+        int count = 0;
+
+        must(dir, "/proc/%d/fd", f->pid);
+        while (readdir(dir))
+                count++;
+        closedir(dir);
+        return count - 2;
+}
+
+static void raise_own_limit(void)
+{
+        struct rlimit limit;
+
+        must(getrlimit(RLIMIT_NOFILE, &limit) == 0, "getrlimit");
+        limit.rlim_cur = limit.rlim_max;
+        must(setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > OPEN_FILES + 100, "the test needs %d descriptors", OPEN_FILES);
+}
+
+/* 20,000 files, thousands open, hundreds of them unlinked, the host having renamed a directory of them: all readable, with few descriptors.
+ */
+CASE_WITH(fds, few_descriptors_serve_many_files, tight)
+{
+        static int held[OPEN_FILES];
+
+        if (f->bind)
+                return;
+        raise_own_limit();
+        make_tree(f->src, DIRS);
+        fixture_wait(f);
+        read_tree(f->mnt, DIRS);
+        must(count_fds(f) <= FD_BUDGET + OTHER_FDS, "%d descriptors after reading", count_fds(f));
+        for (int k = 0; k < OPEN_FILES; k++) {
+                held[k] = open(at(f->mnt, "dir-%d/file-%d", k % DIRS, k / DIRS), O_RDWR | O_CLOEXEC);
+                must(held[k] >= 0, "open %d", k);
+        }
+        must(count_fds(f) <= FD_BUDGET + OTHER_FDS, "%d descriptors with %d files open", count_fds(f), OPEN_FILES);
+        for (int k = 0; k < OPEN_UNLINKED; k++)
+                must(unlink(at(f->mnt, "dir-%d/file-%d", k % DIRS, k / DIRS)) == 0, "unlink %d", k);
+        must(rename(at(f->src, "dir-150"), at(f->src, "renamed")) == 0, "rename on the host");
+        must(count_fds(f) <= FD_BUDGET + OPEN_UNLINKED + OTHER_FDS, "%d descriptors with unlinked files open", count_fds(f));
+        fixture_wait(f);
+        posix_fadvise(held[0], 0, 0, POSIX_FADV_DONTNEED);
+        for (int k = 0; k < OPEN_FILES; k++) {
+                struct stat st;
+
+                posix_fadvise(held[k], 0, 0, POSIX_FADV_DONTNEED);
+                must_say(held[k], k % DIRS, k / DIRS);
+                must(pwrite(held[k], "!", 1, 20) == 1, "write %d", k);
+                must(fstat(held[k], &st) == 0 && st.st_nlink == (k >= OPEN_UNLINKED), "%lu links", (unsigned long)st.st_nlink);
+                close(held[k]);
+        }
+        must(rename(at(f->src, "renamed"), at(f->src, "dir-150")) == 0, "rename on the host");
+        fixture_wait(f);
+        must_mirror(f);
+        must(count_fds(f) <= FD_LIMIT, "%d descriptors", count_fds(f));
+}
+
+static bool nodes_went(void *arg)
+{
+        put_text("/proc/sys/vm/drop_caches", "2");
+        return ask(arg, "nodes") < 1000;
+}
+
+static bool pins_went(void *arg)
+{
+        return ask(arg, "pinned") == 0;
+}
+
+CASE_WITH(fds, forgotten_nodes_go, tight)
+{
+        CLEANUP_FD int fd = -1;
+
+        if (f->bind)
+                return;
+        make_tree(f->src, DIRS);
+        fixture_wait(f);
+        read_tree(f->mnt, DIRS);
+        must(ask(f, "nodes") >= DIRS * FILES, "%ld nodes known", (long)ask(f, "nodes"));
+        fd = open(at(f->mnt, "dir-0/file-0"), O_RDWR | O_CLOEXEC);
+        must(unlink(at(f->mnt, "dir-0/file-0")) == 0, "unlink");
+        must(wait_until(nodes_went, f, SETTLE_SECONDS), "%ld nodes after drop_caches", (long)ask(f, "nodes"));
+        must_say(fd, 0, 0);
+        fd_close(&fd);
+        must(wait_until(pins_went, f, SETTLE_SECONDS), "%ld descriptors stay pinned", (long)ask(f, "pinned"));
+        must(unlink(at(f->src, "dir-0/file-1")) == 0, "unlink on the host");
+        fixture_wait(f);
+        must_mirror(f);
+}
+
+static long rss_kb(const struct fixture *f)
+{
+        CLEANUP_FREE char *text = NULL;
+        const char *line;
+        long kb = -1;
+
+        must(fd_read_file(AT_FDCWD, at("/proc", "%d/status", f->pid), 1 << 16, &text) > 0, "/proc/%d/status", f->pid);
+        line = strstr(text, "VmRSS:");
+        must(line && sscanf(line, "VmRSS: %ld", &kb) == 1, "VmRSS");
+        return kb;
+}
+
+/* How often all of the agent's threads have gone to sleep: each wake-up ends in one more. */
+static long long switches(const struct fixture *f)
+{
+        DIR *dir = opendir(at("/proc", "%d/task", f->pid));
+        long long sum = 0;
+        struct dirent *e;
+
+        must(dir, "/proc/%d/task", f->pid);
+        while ((e = readdir(dir))) {
+                CLEANUP_FREE char *text = NULL;
+                const char *line;
+                long long n;
+
+                if (e->d_name[0] == '.')
+                        continue;
+                if (fd_read_file(AT_FDCWD, at("/proc", "%d/task/%s/status", f->pid, e->d_name), 1 << 16, &text) < 0)
+                        continue; /* a thread that ended */
+                line = strstr(text, "\nvoluntary_ctxt_switches:");
+                if (line && sscanf(line, "\nvoluntary_ctxt_switches: %lld", &n) == 1)
+                        sum += n;
+        }
+        closedir(dir);
+        return sum;
+}
+
+struct quiet {
+        struct fixture *f;
+        long long last;
+        struct timespec since;
+};
+
+/* True once nothing woke up for QUIET_SECONDS. */
+static bool has_been_quiet(void *arg)
+{
+        struct quiet *q = arg;
+        long long now = switches(q->f);
+        struct timespec time;
+
+        clock_gettime(CLOCK_MONOTONIC, &time);
+        if (now != q->last) {
+                q->last = now;
+                q->since = time;
+        }
+        return time.tv_sec - q->since.tv_sec > QUIET_SECONDS;
+}
+
+static bool sanitized(void)
+{
+        const char *variant = getenv("DSFS_TEST_SANITIZED");
+
+        return variant && *variant == '1';
+}
+
+CASE_WITH(fds, fifty_thousand_nodes_idle_in_little, lonely)
+{
+        struct quiet quiet = {.f = f, .last = -1};
+        int64_t nodes, bytes;
+
+        if (f->bind)
+                return;
+        make_tree(f->src, MANY_DIRS);
+        fixture_wait(f);
+        read_tree(f->mnt, MANY_DIRS);
+        nodes = ask(f, "nodes");
+        bytes = ask(f, "table_bytes");
+        errno = 0;
+        must(nodes >= MANY_DIRS * FILES, "%ld nodes known", (long)nodes);
+        must(bytes / nodes > 20 && bytes / nodes < NODE_BYTES + NAME_BYTES, "%ld bytes a node", (long)(bytes / nodes));
+        must(sanitized() || rss_kb(f) < RSS_MAX_KB, "%ld KiB resident", rss_kb(f));
+        must(wait_until(has_been_quiet, &quiet, SETTLE_SECONDS), "the agent wakes up though nothing happens");
+        read_tree(f->mnt, 3);
+        must(switches(f) == quiet.last, "reading what is cached woke the agent %lld times", switches(f) - quiet.last);
+}
