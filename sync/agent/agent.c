@@ -8,6 +8,20 @@
 #include "cache/base/log.h"
 #include "cache/base/thread.h"
 #include "sync/agent/daemon.h"
+#include "sync/agent/mountinfo.h"
+
+/* The mount has been detached from its place, by us or by someone before: whoever still uses it holds the connection open, so it is ended.
+ * All that was written has reached the source already. */
+static int end_detached(struct agent *a)
+{
+        int rc = mount_abort(fs_mount_connection(a->mount));
+
+        if (rc == 0)
+                return 0;
+        log_warn("the users of the detached mount can't be told (%s): they are left with it as it is", strerror(-rc));
+        (void)uv_async_send(&a->mount_left);
+        return 0;
+}
 
 int agent_unmount(struct agent *a, bool lazy)
 {
@@ -16,7 +30,11 @@ int agent_unmount(struct agent *a, bool lazy)
         if (atomic_exchange(&a->stopping, true))
                 return -EALREADY;
         prewarm_quit(a->prewarm);
-        rc = fs_mount_stop(a->mount, lazy);
+        rc = fs_mount_stop(a->mount, false);
+        if (rc == -EBUSY && lazy)
+                rc = fs_mount_stop(a->mount, true) == 0 ? end_detached(a) : rc;
+        else if (rc == -EINVAL)
+                rc = end_detached(a);
         if (rc)
                 atomic_store(&a->stopping, false);
         return rc;
@@ -29,7 +47,7 @@ static void stop_for_signal(uv_work_t *w)
         int rc = agent_unmount(a, false);
 
         if (rc == -EBUSY) {
-                log_warn("%s is in use: it is detached now and ends with its last user", a->mountpoint);
+                log_warn("%s is in use: it is detached, and those who use it lose it", a->mountpoint);
                 rc = agent_unmount(a, true);
         }
         if (rc && rc != -EALREADY)
@@ -56,8 +74,11 @@ static void stop_soon(struct agent *a)
 
 static void signal_came(uv_signal_t *s, int number)
 {
+        struct agent *a = s->data;
+
         log_info("%s: unmounting", strsignal(number));
-        stop_soon(s->data);
+        daemon_stopping(a->daemon);
+        stop_soon(a);
 }
 
 /* A thread of the mount. */
@@ -65,7 +86,8 @@ static void mount_ended(void *arg)
 {
         struct agent *a = arg;
 
-        (void)uv_async_send(&a->mount_ended);
+        if (!atomic_load(&a->left))
+                (void)uv_async_send(&a->mount_ended);
 }
 
 static void close_all(struct agent *a)
@@ -75,15 +97,29 @@ static void close_all(struct agent *a)
         uv_close((uv_handle_t *)&a->terminate, NULL);
         uv_close((uv_handle_t *)&a->interrupt, NULL);
         uv_close((uv_handle_t *)&a->mount_ended, NULL);
+        uv_close((uv_handle_t *)&a->mount_left, NULL);
 }
 
 static void begin_end(uv_async_t *async)
 {
         struct agent *a = async->data;
 
+        if (a->ending)
+                return;
+        a->ending = true;
         log_info("%s is unmounted", a->mountpoint);
+        daemon_stopping(a->daemon);
         engine_shutdown(a->engine);
         close_all(a);
+}
+
+/* The mount goes on as long as this process: all that is left is to go. */
+static void begin_leaving(uv_async_t *async)
+{
+        struct agent *a = async->data;
+
+        atomic_store(&a->left, true);
+        begin_end(&a->mount_ended);
 }
 
 static int loop_start(struct agent *a)
@@ -92,8 +128,10 @@ static int loop_start(struct agent *a)
 
         if (rc)
                 return rc;
-        a->terminate.data = a->interrupt.data = a->mount_ended.data = a;
+        a->terminate.data = a->interrupt.data = a->mount_ended.data = a->mount_left.data = a;
         rc = uv_async_init(&a->loop, &a->mount_ended, begin_end);
+        if (rc == 0)
+                rc = uv_async_init(&a->loop, &a->mount_left, begin_leaving);
         if (rc == 0)
                 rc = uv_signal_init(&a->loop, &a->terminate);
         if (rc == 0)
@@ -161,13 +199,13 @@ static void serve(struct agent *a, struct daemon *d)
         else if (a->options->prewarm && prewarm_start(&a->loop, a->mountpoint, &a->prewarm))
                 log_warn("pre-warming can't start; nothing is lost but speed");
         (void)uv_run(&a->loop, UV_RUN_DEFAULT);
-        daemon_stopping(d);
 }
 
 int agent_serve(struct agent *a, struct daemon *d, const char *run, const char *socket, char **why)
 {
         int rc;
 
+        a->daemon = d;
         raise_limit();
         (void)signal(SIGPIPE, SIG_IGN);
         rc = loop_start(a);
@@ -186,7 +224,8 @@ int agent_serve(struct agent *a, struct daemon *d, const char *run, const char *
         }
         prewarm_free(a->prewarm);
         engine_free(a->engine);
-        fs_mount_free(a->mount);
+        if (!atomic_load(&a->left))
+                fs_mount_free(a->mount);
         (void)uv_loop_close(&a->loop);
         return rc;
 }

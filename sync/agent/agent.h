@@ -13,12 +13,15 @@
 #include "sync/engine.h"
 #include "sync/serve/control.h"
 
+struct daemon;
+
 struct agent {
         /* Set before serving, read anywhere. */
         const struct mount_options *options;
         const char *source;
         const char *mountpoint;
         const char *name;
+        const struct daemon *daemon;
         struct engine *engine;
         struct fs_mount *mount;
         struct prewarm *prewarm;
@@ -27,9 +30,11 @@ struct agent {
         /* Loop thread only. */
         uv_loop_t loop;
         uv_signal_t terminate, interrupt;
-        uv_async_t mount_ended;
+        uv_async_t mount_ended, mount_left;
         uv_work_t stop_work;
         bool stop_queued;
+        bool ending;
+        atomic_bool left; /* set on the loop, read anywhere: the mount outlives us, detached: nothing of it may be freed */
         struct control *control;
 };
 
@@ -39,8 +44,6 @@ struct registry agent_verbs(struct agent *a);
 /* Unmount; when it has worked the agent ends by itself. 0; -EBUSY when it is in use; -EALREADY when someone else is at it. Blocks: not on
  * the loop's thread. */
 int agent_unmount(struct agent *a, bool lazy);
-
-struct daemon;
 
 /* Be the agent until the mount ends: all of `dsfs mount` once the command line is understood. `name` is the mount's, `socket` the control
  * socket's name in the runtime directory `run`. 0, or -errno and *why when it did not come to a mount. */
