@@ -279,25 +279,25 @@ static void stay_on(unsigned cpu)
         (void)sched_setaffinity(0, sizeof(set), &set); /* a processor that isn't ours: anywhere will do */
 }
 
+/* A process of its own, without the server's descriptors: when the server dies, so does the connection, and the read ends. */
 struct reader {
-        pthread_t thread;
-        int fd;
-        int error; /* of the read; 0 if it gave the file's bytes */
+        const struct tiny *t;
+        pid_t pid;
 };
 
-static void *read_slow(void *arg)
+/* Exits with the read's error; 0 if it gave the file's bytes. */
+static int read_slow(void *arg)
 {
-        struct reader *r = arg;
+        const struct reader *r = arg;
         char buf[READ_BYTES];
+        int fd;
 
+        must(close_range(STDERR_FILENO + 1, UINT_MAX, 0) == 0, "close_range");
         stay_on(0);
-        errno = 0;
-        if (pread(r->fd, buf, sizeof(buf), 0) == (ssize_t)sizeof(buf))
-                r->error = (unsigned char)buf[1] == byte_at(INO_SLOW, 1) ? 0 : EILSEQ;
-        else
-                r->error = errno ? errno : EIO;
-        close(r->fd);
-        return NULL;
+        fd = open_file(r->t, INO_SLOW);
+        if (pread(fd, buf, sizeof(buf), 0) != (ssize_t)sizeof(buf))
+                return errno ? errno : EIO;
+        return (unsigned char)buf[1] == byte_at(INO_SLOW, 1) ? 0 : EILSEQ;
 }
 
 static bool is_blocked(void *arg)
@@ -310,15 +310,17 @@ static bool is_blocked(void *arg)
 /* A read that blocks, from processor 0. */
 static void start_slow(struct tiny *t, struct reader *r)
 {
-        r->fd = open_file(t, INO_SLOW);
-        must(pthread_create(&r->thread, NULL, read_slow, r) == 0, "starting a reader");
+        r->t = t;
+        r->pid = child_start(NULL, read_slow, r);
         must(wait_until(is_blocked, t, STEP_SECONDS), "the read never came");
 }
 
 static int end_slow(struct reader *r)
 {
-        pthread_join(r->thread, NULL);
-        return r->error;
+        int error = child_wait(r->pid);
+
+        errno = 0;
+        return error;
 }
 
 static struct offload *new_offload(unsigned threads, size_t queue_max)
@@ -352,7 +354,7 @@ static int blocking_stops_nobody(void *arg)
         must(!uring || t->elsewhere == QUICK_OPS + 1, "not all went to a worker");
         must(uring || t->elsewhere == 0, "something went to a worker");
         release(t);
-        must(end_slow(&r) == 0, "the slow read: %s", strerror(r.error));
+        must(end_slow(&r) == 0, "the slow read failed");
         close(fast);
         close(mixed);
         must(umount2(t->mnt, 0) == 0, "umount");
@@ -372,7 +374,7 @@ static int unmounting_waits_for_jobs(void *arg)
         must(umount2(t->mnt, 0) < 0 && errno == EBUSY, "a busy mount was unmounted");
         must(umount2(t->mnt, MNT_DETACH) == 0, "umount -l");
         release(t);
-        must(end_slow(&r) == 0, "the slow read: %s", strerror(r.error));
+        must(end_slow(&r) == 0, "the slow read failed");
         tiny_free(t);
         offload_free(o);
         return 0;
