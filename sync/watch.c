@@ -97,7 +97,7 @@ static void check_root(struct watch_core *c)
 {
         CLEANUP_FD int fd = open(c->source, O_PATH | O_DIRECTORY | O_CLOEXEC);
         struct ident id;
-        dev_t dev;
+        dev_t dev = 0;
 
         c->check_root = false;
         if (c->root_is_gone)
