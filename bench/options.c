@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
         OPT_ONLY = 256,
@@ -119,6 +120,10 @@ void options_parse(struct options *o, int argc, char **argv)
                 take(o, opt);
         if (optind < argc) {
                 fprintf(stderr, "%s: unexpected '%s'\n", o->program, argv[optind]);
+                exit(2);
+        }
+        if (!o->self && strchr(o->dsfs, '/') && access(o->dsfs, X_OK)) {
+                fprintf(stderr, "%s: %s can't be run: build it, or name one in DSFS_BIN\n", o->program, o->dsfs);
                 exit(2);
         }
 }

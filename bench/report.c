@@ -15,7 +15,8 @@
 #include "cache/base/err.h"
 
 enum {
-        NAMED_REQUESTS = 3, /* of a line in the table */
+        REQUESTS_MAX = 64,
+        NAMED_REQUESTS = 6, /* of a line in the table */
 };
 
 /* What a self-check's ratio may be off by, either way. */
@@ -38,28 +39,32 @@ static double total(json_t *requests)
         return sum;
 }
 
+struct named {
+        const char *name;
+        double count;
+};
+
+static int more_first(const void *a, const void *b)
+{
+        double x = ((const struct named *)a)->count, y = ((const struct named *)b)->count;
+
+        return (x < y) - (x > y);
+}
+
 /* The most frequent requests, by name. */
 static void print_requests(json_t *requests)
 {
-        double below = 1e300;
+        struct named all[REQUESTS_MAX];
+        const char *name;
+        json_t *value;
+        size_t n = 0;
 
+        json_object_foreach(requests, name, value) if (n < REQUESTS_MAX) all[n++] = (struct named){name, json_number_value(value)};
+        qsort(all, n, sizeof *all, more_first);
         printf("%.3f", total(requests));
-        for (int i = 0; i < NAMED_REQUESTS; i++) {
-                const char *name, *most = NULL;
-                double count = 0;
-                json_t *value;
-
-                json_object_foreach(requests, name, value) if (json_number_value(value) > count && json_number_value(value) < below)
-                {
-                        count = json_number_value(value);
-                        most = name;
-                }
-                if (!most || count < 0.001)
-                        break;
-                printf("%s%s %.3f", i ? ", " : " (", most, count);
-                below = count;
-        }
-        printf("%s\n", below < 1e300 ? ")" : "");
+        for (size_t i = 0; i < n && i < NAMED_REQUESTS && all[i].count >= 0.005; i++)
+                printf("%s%s %.2f", i ? ", " : ": ", all[i].name, all[i].count);
+        putchar('\n');
 }
 
 /* 0: none. */
