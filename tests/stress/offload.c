@@ -74,6 +74,32 @@ struct read_job {
 static const char *base;
 static bool uring;
 
+/* Connections of the case that runs, for the parent to abort. With requests at a dead server's rings the kernel doesn't do it itself. */
+struct connections {
+        atomic_uint count;
+        atomic_uint ids[MOUNTS];
+};
+static struct connections *connections;
+
+/* False if there is none left. */
+static bool abort_all(void)
+{
+        bool any = false;
+
+        for (unsigned i = 0; i < connections->count; i++) {
+                char path[96];
+                FILE *f;
+
+                snprintf(path, sizeof(path), "%s/ctl/%u/abort", base, (unsigned)connections->ids[i]);
+                f = fopen(path, "we");
+                if (!f)
+                        continue;
+                any |= fputs("1", f) >= 0;
+                fclose(f);
+        }
+        return any;
+}
+
 static unsigned char byte_at(fuse_ino_t ino, off_t off)
 {
         return (unsigned char)((off_t)ino * 31 + off + off / READ_BYTES);
@@ -224,6 +250,8 @@ static struct tiny *tiny_new(const char *name, struct offload *o)
         fuse_opt_free_args(&args);
         must(pthread_create(&t->loop, NULL, run_loop, t) == 0, "starting the loop");
         must(stat(t->mnt, &st) == 0, "%s", t->mnt);
+        connections->ids[connections->count] = minor(st.st_dev);
+        connections->count++;
         errno = 0;
         must((t->by_uring > 0) == uring, "the transport is not the one asked for");
         return t;
@@ -406,22 +434,6 @@ static bool is_stopping(void *arg)
         return stopping;
 }
 
-static void abort_connection(const struct tiny *t)
-{
-        char path[PATH_MAX];
-        struct stat st;
-        FILE *f;
-
-        must(stat(t->mnt, &st) == 0, "%s", t->mnt);
-        snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort", minor(st.st_dev));
-        f = fopen(path, "we");
-        if (!f) {
-                must(umount2(t->mnt, MNT_FORCE) == 0 || errno == EBUSY, "umount -f"); /* fusectl isn't mounted; this aborts too */
-                return;
-        }
-        must(fputs("1", f) >= 0 && fclose(f) == 0, "%s", path);
-}
-
 static int aborting_waits_for_jobs(void *arg)
 {
         struct offload *o = new_offload(1, 16);
@@ -430,7 +442,7 @@ static int aborting_waits_for_jobs(void *arg)
 
         (void)arg;
         start_slow(t, &r);
-        abort_connection(t);
+        must(abort_all(), "no connection could be aborted");
         must(end_slow(&r) != 0, "a read on an aborted connection gave data");
         /* Over /dev/fuse the job itself holds its thread. */
         must(!uring || wait_until(is_stopping, t, STEP_SECONDS), "libfuse never saw the abort");
@@ -530,11 +542,11 @@ static void clear_mounts(void)
 {
         static const char *const dirs[MOUNTS] = {"a", "b"};
 
+        (void)abort_all();
         for (unsigned i = 0; i < MOUNTS; i++) {
                 char path[80];
 
                 snprintf(path, sizeof(path), "%s/%s", base, dirs[i]);
-                (void)umount2(path, MNT_FORCE);
                 (void)umount2(path, MNT_DETACH);
                 (void)rmdir(path);
         }
@@ -557,8 +569,12 @@ static int case_main(void *arg)
 
 static bool run_case(size_t n)
 {
-        pid_t pid = child_start(NULL, case_main, &n);
-        bool ok = wait_until(has_exited, &pid, CASE_SECONDS);
+        pid_t pid;
+        bool ok;
+
+        connections->count = 0;
+        pid = child_start(NULL, case_main, &n);
+        ok = wait_until(has_exited, &pid, CASE_SECONDS);
 
         if (!ok) {
                 fprintf(stderr, "%s: hangs\n", cases[n].name);
@@ -592,6 +608,7 @@ int main(void)
 {
         const char *tmp = getenv("TMPDIR");
         char dir[64];
+        char ctl[80];
         char was;
         bool ok = true;
 
@@ -599,6 +616,9 @@ int main(void)
         must(snprintf(dir, sizeof(dir), "%s/offload-XXXXXX", tmp ? tmp : "/tmp") < (int)sizeof(dir), "TMPDIR is too long");
         base = mkdtemp(dir);
         must(base, "mkdtemp");
+        connections = shared_new(sizeof(*connections));
+        snprintf(ctl, sizeof(ctl), "%s/ctl", base);
+        must(mkdir(ctl, 0755) == 0 && mount("fusectl", ctl, "fusectl", 0, NULL) == 0, "mounting fusectl");
         for (size_t i = 0; i < ARRAY_LEN(cases); i++)
                 ok &= run_case(i);
         was = set_uring_switch('Y');
@@ -610,6 +630,8 @@ int main(void)
         } else {
                 printf("skip: this kernel has no FUSE over io_uring\n");
         }
+        (void)umount2(ctl, MNT_DETACH);
+        rmdir(ctl);
         rmdir(base);
         return ok ? 0 : 1;
 }
