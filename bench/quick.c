@@ -176,7 +176,7 @@ int main(int argc, char **argv)
                 .program = "bench-quick",
                 .summary = "everyday work on a checkout, through dsfs and through a bind mount",
                 .json = "build/bench-quick.json",
-                .budget_s = 150,
+                .budget_s = 140,
         };
 
         options_parse(&o, argc, argv);
