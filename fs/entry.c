@@ -57,7 +57,6 @@ int entry_look(const struct layer *l, int dirfd, const char *name, struct ident 
 int entry_fill(struct fs_mount *m, struct node *dir, int dirfd, const char *name, struct fuse_entry_param *ret)
 {
         uint32_t seq = atomic_load(&dir->seq);
-        size_t len = strlen(name);
         struct ident ident;
         struct node *n;
         int rc;
@@ -66,15 +65,24 @@ int entry_fill(struct fs_mount *m, struct node *dir, int dirfd, const char *name
         rc = entry_look(layer_route(m, dir, name), dirfd, name, &ident, &ret->attr);
         if (rc < 0)
                 return rc;
-        n = node_intern(m->nodes, &ident, ret->attr.st_mode);
+        n = entry_tell(m, dir, name, seq, &ident, ret);
+        return n ? 0 : -ENOMEM;
+}
+
+struct node *entry_tell(struct fs_mount *m, struct node *dir, const char *name, uint32_t seq, const struct ident *ident,
+                        struct fuse_entry_param *ret)
+{
+        struct node *n = node_intern(m->nodes, ident, ret->attr.st_mode);
+        size_t len = strlen(name);
+
         if (!n)
-                return -ENOMEM;
+                return NULL;
         name_set(m->names, node_id_of(dir), name, len, n);
         if (atomic_load(&dir->seq) != seq)
                 later_entry(m, dir, name, len);
         ret->ino = node_id_of(n);
         ret->attr_timeout = ret->entry_timeout = m->timeout;
-        return 0;
+        return n;
 }
 
 void entry_absent(struct fs_mount *m, struct node *dir, const char *name, uint32_t seq, struct fuse_entry_param *ret)

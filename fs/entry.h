@@ -14,6 +14,11 @@ int entry_look(const struct layer *l, int dirfd, const char *name, struct ident 
 /* Answer for `name` in `dir`, opened as `dirfd`: takes a reference on the node for the kernel, and notes the name. 0 or -errno. */
 int entry_fill(struct fs_mount *m, struct node *dir, int dirfd, const char *name, struct fuse_entry_param *ret);
 
+/* The second half of that, for an object that has been looked at: `ret->attr` is set, and `seq` is what dir->seq was before. The node, on
+ * which the kernel's reference is taken; NULL without memory. */
+struct node *entry_tell(struct fs_mount *m, struct node *dir, const char *name, uint32_t seq, const struct ident *ident,
+                        struct fuse_entry_param *ret);
+
 /* The node's attributes, from its descriptor. 0 or -errno. */
 int entry_attr(struct fs_mount *m, struct node *n, struct stat *ret);
 

@@ -130,48 +130,46 @@ static void keep_writer(struct fs_mount *m, struct node *n, int fd, bool pin)
 }
 
 /* The kernel found no such name; the host may have made one since, which is then opened as it is. */
-static int create_at(struct fs_mount *m, int dirfd, const char *name, mode_t mode, int flags)
+static int create_at(struct fs_mount *m, int dirfd, const char *name, mode_t mode, int flags, struct stat *st)
 {
         int how = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | (flags & (O_EXCL | O_TRUNC));
         CLEANUP_FD int fd = openat(dirfd, name, how, mode_allowed(m, mode));
-        struct stat st;
 
         if (fd < 0)
                 return -errno;
-        if (fstat(fd, &st) < 0)
+        if (fstat(fd, st) < 0)
                 return -errno;
-        return S_ISREG(st.st_mode) ? fd_steal(&fd) : -EEXIST;
+        return S_ISREG(st->st_mode) && st->st_dev == m->source.dev ? fd_steal(&fd) : -EEXIST;
 }
 
 void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
         CLEANUP_FD int fd = -1;
-        struct fuse_entry_param e;
+        struct fuse_entry_param e = {0};
+        struct ident ident;
         struct making k;
-        struct node *n;
+        struct node *n = NULL;
+        uint32_t seq = 0;
         int rc = making_begin(&k, req, OP_CREATE, parent);
 
         if (rc == 0) {
+                seq = atomic_load(&k.dir->seq);
                 worker_create_as(k.m, req);
-                fd = rc = create_at(k.m, k.h.fd, name, mode, fi->flags);
+                fd = rc = create_at(k.m, k.h.fd, name, mode, fi->flags, &e.attr);
         }
         if (rc >= 0)
-                rc = entry_fill(k.m, k.dir, k.h.fd, name, &e);
+                rc = ident_of(fd, "", &ident);
+        if (rc >= 0) {
+                n = entry_tell(k.m, k.dir, name, seq, &ident, &e);
+                rc = n ? 0 : -ENOMEM;
+        }
         slots_release(k.m->slots, &k.h);
-        if (rc < 0) {
+        if (!n) {
                 fuse_reply_err(req, -rc);
                 return;
         }
-        n = mount_node(k.m, e.ino);
-        assert(n);
         later_attr(k.m, k.dir);
-        if (S_ISREG(n->type)) {
-                struct ident ident;
-
-                /* The host may have replaced the name: then this is another file's descriptor. */
-                if (ident_of(fd, "", &ident) == 0 && ident_equal(&ident, &n->ident))
-                        keep_writer(k.m, n, fd_steal(&fd), !k.m->privileged && !(e.attr.st_mode & S_IWUSR));
-        }
+        keep_writer(k.m, n, fd_steal(&fd), !k.m->privileged && !(e.attr.st_mode & S_IWUSR));
         fi->keep_cache = 1;
         if (fuse_reply_create(req, &e, fi) < 0)
                 mount_forget(k.m, n, 1);

@@ -24,7 +24,7 @@
 #include "sync/watch_backend.h"
 
 enum {
-        STORM_EVENTS = 64,  /* a batch this large: more is coming, let it gather */
+        STORM_EVENTS = 64,  /* a batch this large, or all our own: more is coming, let it gather */
         PACE_MS = 1,        /* ... for so long */
         CYCLE_READS = 16,   /* batches until the sink hears idle() even when there is always more */
         SETTLE_TRIES = 100, /* patience, in PACE_MS, with what was put off */
@@ -112,7 +112,9 @@ static void check_root(struct watch_core *c)
 static int take(struct watch *w, bool asked, bool *storm)
 {
         struct watch_core *c = &w->core;
+        uint64_t own = atomic_load_explicit(&c->own, memory_order_relaxed);
         size_t told = 0;
+        size_t all = 0;
         int queued = 0;
 
         *storm = false;
@@ -122,9 +124,14 @@ static int take(struct watch *w, bool asked, bool *storm)
                 size_t events = 0;
                 ssize_t n = w->ops->read(c, &events);
 
-                if (n <= 0)
+                if (n <= 0) {
+                        /* A container is at work: nobody waits for our own changes to be told, and waking for each would slow it. */
+                        if (all > 0 && atomic_load_explicit(&c->own, memory_order_relaxed) - own == all)
+                                *storm = true;
                         return (int)n;
+                }
                 told += (size_t)n;
+                all += events;
                 c->content_told = false;
                 if (events >= STORM_EVENTS)
                         *storm = true;
