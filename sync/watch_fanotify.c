@@ -20,7 +20,7 @@
 
 struct fan {
         pid_t self;
-        _Alignas(struct fanotify_event_metadata) char buffer[BUFFER_BYTES];
+        char buffer[BUFFER_BYTES];
 };
 
 /* Newest first. FAN_RENAME (5.17) tells both names and the object in one event; before it, each name comes on its own. */
@@ -39,63 +39,55 @@ struct told {
         const char *dir_name, *old_name, *new_name;
 };
 
-/* A record's handle and, when it has one, the name after it. False when it is no identity. */
-static bool parse_record(const struct fanotify_event_info_header *head, struct ident *id, const char **name)
+/* A record's handle and, when it has one, the name after it. Events, and so records, are not aligned. False when it is no identity. */
+static bool parse_record(const char *record, size_t len, struct ident *id, const char **name)
 {
-        const struct fanotify_event_info_fid *info = (const void *)head;
-        const struct file_handle *handle = (const void *)info->handle;
-        size_t fixed = sizeof(*info) + sizeof(*handle);
-        unsigned bytes;
-        int type;
+        size_t fixed = sizeof(struct fanotify_event_info_fid) + sizeof(struct file_handle);
+        struct file_handle handle;
 
-        if (head->len < fixed)
+        if (len < fixed)
                 return false;
-        memcpy(&bytes, &handle->handle_bytes, sizeof(bytes));
-        memcpy(&type, &handle->handle_type, sizeof(type));
-        if (bytes > head->len - fixed || !ident_from_handle(type, handle->f_handle, bytes, id))
+        memcpy(&handle, record + sizeof(struct fanotify_event_info_fid), sizeof(handle));
+        if (handle.handle_bytes > len - fixed || !ident_from_handle(handle.handle_type, record + fixed, handle.handle_bytes, id))
                 return false;
         if (name) {
-                const char *text = (const char *)handle->f_handle + bytes;
-                size_t room = head->len - fixed - bytes;
+                const char *text = record + fixed + handle.handle_bytes;
 
-                if (!memchr(text, '\0', room))
+                if (!memchr(text, '\0', len - fixed - handle.handle_bytes))
                         return false;
                 *name = text;
         }
         return true;
 }
 
-static void parse_event(const struct fanotify_event_metadata *m, struct told *t)
+static void parse_event(const char *at, const char *end, struct told *t)
 {
-        const char *at = (const char *)m + m->metadata_len;
-        const char *end = (const char *)m + m->event_len;
+        struct fanotify_event_info_header head;
 
         memset(t, 0, sizeof(*t));
-        while ((size_t)(end - at) >= sizeof(struct fanotify_event_info_header)) {
-                const struct fanotify_event_info_header *head = (const void *)at;
-
-                if (head->len < sizeof(*head) || head->len > end - at)
+        for (; (size_t)(end - at) >= sizeof(head); at += head.len) {
+                memcpy(&head, at, sizeof(head));
+                if (head.len < sizeof(head) || head.len > end - at)
                         return;
-                switch (head->info_type) {
+                switch (head.info_type) {
                 case FAN_EVENT_INFO_TYPE_FID:
-                        t->has_object = parse_record(head, &t->object, NULL);
+                        t->has_object = parse_record(at, head.len, &t->object, NULL);
                         break;
                 case FAN_EVENT_INFO_TYPE_DFID:
-                        t->has_dir = parse_record(head, &t->dir, NULL);
+                        t->has_dir = parse_record(at, head.len, &t->dir, NULL);
                         break;
                 case FAN_EVENT_INFO_TYPE_DFID_NAME:
-                        t->has_dir = parse_record(head, &t->dir, &t->dir_name);
+                        t->has_dir = parse_record(at, head.len, &t->dir, &t->dir_name);
                         break;
                 case FAN_EVENT_INFO_TYPE_OLD_DFID_NAME:
-                        t->has_old = parse_record(head, &t->old, &t->old_name);
+                        t->has_old = parse_record(at, head.len, &t->old, &t->old_name);
                         break;
                 case FAN_EVENT_INFO_TYPE_NEW_DFID_NAME:
-                        t->has_new = parse_record(head, &t->new, &t->new_name);
+                        t->has_new = parse_record(at, head.len, &t->new, &t->new_name);
                         break;
                 default:
                         break;
                 }
-                at += head->len;
         }
         /* A directory itself is told as its own entry "." (or with no name), and not as an object. */
         if (!t->has_object && t->has_dir && (!t->dir_name || strcmp(t->dir_name, ".") == 0)) {
@@ -104,11 +96,12 @@ static void parse_event(const struct fanotify_event_metadata *m, struct told *t)
         }
 }
 
-static void tell_event(struct watch_core *c, const struct fanotify_event_metadata *m)
+/* `m` is a copy of the beginning of the event at `at`. */
+static void tell_event(struct watch_core *c, const struct fanotify_event_metadata *m, const char *at)
 {
         struct told t;
 
-        parse_event(m, &t);
+        parse_event(at + m->metadata_len, at + m->event_len, &t);
         if (t.has_dir && t.dir_name && (m->mask & (FAN_CREATE | FAN_DELETE | FAN_MOVED_FROM | FAN_MOVED_TO)))
                 watch_tell_entry(c, &t.dir, t.dir_name, strlen(t.dir_name));
         if (t.has_old)
@@ -124,7 +117,8 @@ static void tell_event(struct watch_core *c, const struct fanotify_event_metadat
 static ssize_t fanotify_take(struct watch_core *c, size_t *events)
 {
         struct fan *f = c->state;
-        const struct fanotify_event_metadata *m = (const void *)f->buffer;
+        struct fanotify_event_metadata m;
+        const char *at = f->buffer;
         ssize_t n;
 
         do
@@ -132,23 +126,24 @@ static ssize_t fanotify_take(struct watch_core *c, size_t *events)
         while (n < 0 && errno == EINTR);
         if (n < 0)
                 return errno == EAGAIN ? 0 : -errno;
-        for (; FAN_EVENT_OK(m, n); m = FAN_EVENT_NEXT(m, n)) {
-                if (m->vers != FANOTIFY_METADATA_VERSION)
+        for (; (size_t)n >= sizeof(m); at += m.event_len, n -= m.event_len) {
+                memcpy(&m, at, sizeof(m));
+                if (m.vers != FANOTIFY_METADATA_VERSION || m.metadata_len < sizeof(m) || m.event_len < m.metadata_len || m.event_len > n)
                         return -EPROTO;
                 ++*events;
-                if (m->mask & FAN_Q_OVERFLOW) {
+                if (m.mask & FAN_Q_OVERFLOW) {
                         watch_tell_lost(c, WATCH_OVERFLOW,
                                         "changes came faster than they could be followed and everything was checked anew: if it happens "
                                         "often, raise fs.fanotify.max_queued_events");
                         continue;
                 }
                 /* The root, or a directory above it, may be what was moved or deleted. */
-                if ((m->mask & FAN_ONDIR) && (m->mask & (FAN_DELETE | FAN_RENAME | FAN_MOVED_FROM)))
+                if ((m.mask & FAN_ONDIR) && (m.mask & (FAN_DELETE | FAN_RENAME | FAN_MOVED_FROM)))
                         c->check_root = true;
-                if (m->pid == f->self)
+                if (m.pid == f->self)
                         atomic_fetch_add_explicit(&c->own, 1, memory_order_relaxed);
                 else
-                        tell_event(c, m);
+                        tell_event(c, &m, at);
         }
         /* fanotify's FIONREAD counts the fixed part of each event only. */
         return (ssize_t)(*events * FAN_EVENT_METADATA_LEN);

@@ -420,7 +420,7 @@ WATCH_TEST(watch, what_came_before_a_barrier_is_told_whoever_asks)
 
         for (int i = 0; i < 8; i++) {
                 struct pair *q = &pairs[i];
-                char script[16];
+                char script[32];
 
                 *q = (struct pair){.p = p, .number = i};
                 snprintf(script, sizeof(script), "create w%d", i);
