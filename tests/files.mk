@@ -20,3 +20,4 @@ STRESS += tests/stress/coherence.c tests/stress/tree.c
 TEST_LIB_SRCS += tests/stress/edit.c
 TEST_LIB_SRCS += tests/lib/proc.c
 UNIT_TESTS += tests/unit/test_control.c tests/unit/test_json.c tests/unit/test_options.c tests/unit/test_request.c
+MOUNT_TESTS += tests/mount/test_cli.c

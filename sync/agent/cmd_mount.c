@@ -144,7 +144,7 @@ static int take_place_gated(struct making *m, const struct record_list *records,
         if (rc == 0)
                 rc = place_check(m->source, m->mountpoint, records, &dead, why);
         if (rc == 0 && dead)
-                rc = place_recover(m->mountpoint, why);
+                rc = place_recover(m->mountpoint, records, why);
         if (rc) {
                 if (made)
                         (void)rmdir(m->mountpoint);

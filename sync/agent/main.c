@@ -64,10 +64,6 @@ int main(int argc, char **argv)
         for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
                 if (strcmp(commands[i]->name, argv[1]) != 0)
                         continue;
-                if (argc == 3 && strcmp(argv[2], "--help") == 0 && commands[i]->summary) {
-                        command_help(commands[i]);
-                        return EXIT_OK;
-                }
                 return commands[i]->run(argc - 1, argv + 1);
         }
         fprintf(stderr, "dsfs: there is no command %s; see `dsfs --help`\n", argv[1]);

@@ -130,31 +130,11 @@ int place_check(const char *source, const char *mountpoint, const struct record_
         return rc;
 }
 
-/* All connections at this path: those below the top one are as dead as it. */
-static void abort_layers(const char *mountpoint)
+int place_recover(const char *mountpoint, const struct record_list *records, char **why)
 {
-        struct mount_list mounts;
-
-        if (mount_list_read(&mounts))
-                return;
-        for (size_t i = 0; i < mounts.count; i++) {
-                if (strcmp(mounts.entries[i].path, mountpoint) == 0 && mount_is_dsfs(&mounts.entries[i]))
-                        (void)mount_abort(mounts.entries[i].dev);
-        }
-        mount_list_release(&mounts);
-}
-
-int place_recover(const char *mountpoint, char **why)
-{
-        struct record_list none = {0};
         unsigned removed;
-        int rc;
+        int rc = place_remove_dead(mountpoint, records, &removed);
 
-        if (geteuid() == 0) {
-                abort_layers(mountpoint);
-                return 0;
-        }
-        rc = place_remove_dead(mountpoint, &none, &removed);
         if (rc)
                 return why_set(why, rc, "the dead mount at %s can't be removed: %s; `fusermount3 -uz %s`", mountpoint, strerror(-rc),
                                mountpoint);

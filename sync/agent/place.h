@@ -14,9 +14,8 @@ int place_source(const char *arg, char **ret, char **why);
  * or -errno and *why. */
 int place_check(const char *source, const char *mountpoint, const struct record_list *records, bool *dead, char **why);
 
-/* Make a place with a dead mount usable: end its connections, so that nothing hangs on them. Where this user can't mount over a dead mount
- * (fusermount3 refuses), remove it. 0 or -errno and *why. */
-int place_recover(const char *mountpoint, char **why);
+/* Make a place with a dead mount usable: end its connections, so that nothing hangs on them, and remove it. 0 or -errno and *why. */
+int place_recover(const char *mountpoint, const struct record_list *records, char **why);
 
 /* Remove all dsfs mounts at `mountpoint` that nobody serves, however many lie on each other. 0 or -errno; the number in *ret. */
 int place_remove_dead(const char *mountpoint, const struct record_list *records, unsigned *ret);

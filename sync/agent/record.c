@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cache/base/fd.h"
@@ -15,6 +17,7 @@
 #define SUFFIX ".agent"
 #define RECORD_MAX (64 * 1024)
 #define RECORD_VERSION 1
+#define DYING_MS 10000
 
 void record_release(struct record *r)
 {
@@ -77,6 +80,26 @@ static void parse(const char *text, size_t len, struct record *r)
         json_decref(root);
 }
 
+/* Whether the process is on its way out: killed, but some of its threads, and so its lock, not gone yet. */
+static bool is_dying(pid_t pid)
+{
+        CLEANUP_FREE char *text = NULL;
+        CLEANUP_FREE char *path = text_new("/proc/%d/stat", (int)pid);
+        const char *after_name = path && fd_read_file(AT_FDCWD, path, 4096, &text) > 0 ? strrchr(text, ')') : NULL;
+
+        return after_name && (strncmp(after_name, ") Z", 3) == 0 || strncmp(after_name, ") X", 3) == 0);
+}
+
+/* Let it finish: what it leaves is clear afterwards. */
+static void wait_dying(pid_t pid)
+{
+        CLEANUP_FD int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+
+        if (fd >= 0 && is_dying(pid))
+                (void)poll(&p, 1, DYING_MS);
+}
+
 static int read_record(int dirfd, const char *name, struct record *r)
 {
         CLEANUP_FD int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -91,6 +114,10 @@ static int read_record(int dirfd, const char *name, struct record *r)
         n = fd_read_file(dirfd, name, RECORD_MAX, &text);
         if (n >= 0)
                 parse(text, (size_t)n, r);
+        if (r->alive && r->pid > 0) {
+                wait_dying(r->pid);
+                r->alive = is_locked(fd);
+        }
         return 0;
 }
 

@@ -63,10 +63,12 @@ struct control {
         int blocking;
         bool listening;
         bool closing;
+        bool knocking; /* somebody is to be accepted as soon as there is room; until then libuv looks for no more */
 };
 
 static void serve_input(struct client *cl);
 static void start_waiting(struct control *c);
+static void accept_client(struct control *c);
 
 static void control_free_if_done(struct control *c)
 {
@@ -95,6 +97,8 @@ static void client_free_if_done(struct client *cl)
         free(cl->why);
         free(cl->input);
         free(cl);
+        if (c->knocking && !c->closing)
+                accept_client(c);
         control_free_if_done(c);
 }
 
@@ -106,19 +110,22 @@ static void client_closed(uv_handle_t *h)
         client_free_if_done(cl);
 }
 
-static void client_drop(struct client *cl)
+static void leave_queue(struct client *cl)
 {
-        struct control *c = cl->control;
-
-        if (cl->state == CLOSING)
-                return;
-        cl->state = CLOSING;
-        for (struct client **p = &c->waiting; *p; p = &(*p)->next_waiting) {
+        for (struct client **p = &cl->control->waiting; *p; p = &(*p)->next_waiting) {
                 if (*p == cl) {
                         *p = cl->next_waiting;
                         break;
                 }
         }
+}
+
+static void client_drop(struct client *cl)
+{
+        if (cl->state == CLOSING)
+                return;
+        cl->state = CLOSING;
+        leave_queue(cl);
         uv_close((uv_handle_t *)&cl->pipe, client_closed);
 }
 
@@ -170,7 +177,12 @@ static void client_send(struct client *cl, char *text)
 /* A failure that ends the conversation. */
 static void client_refuse(struct client *cl, int rc, const char *why)
 {
+        if (uv_stream_get_write_queue_size((uv_stream_t *)&cl->pipe) > 0) {
+                client_drop(cl); /* it doesn't read: it would not read this either */
+                return;
+        }
         cl->last_words = true;
+        leave_queue(cl);
         uv_read_stop((uv_stream_t *)&cl->pipe);
         client_send(cl, answer_line(rc, NULL, why));
 }
@@ -312,7 +324,9 @@ static void serve_input(struct client *cl)
                 size_t len = end ? (size_t)(end - cl->input) : 0;
 
                 if (!end) {
-                        if (uv_read_start((uv_stream_t *)&cl->pipe, input_space, input_came) < 0)
+                        int rc = uv_read_start((uv_stream_t *)&cl->pipe, input_space, input_came);
+
+                        if (rc < 0 && rc != UV_EALREADY)
                                 client_drop(cl);
                         return;
                 }
@@ -335,30 +349,29 @@ static bool peer_allowed(uv_pipe_t *pipe)
         return peer.uid == 0 || peer.uid == geteuid();
 }
 
-/* The place is taken from a client that asks for nothing right now: the newest keeps it. */
+/* The place is taken from the client that came first, of those that ask for nothing right now, else of those whose request has to wait. */
 static void make_room(struct control *c)
 {
-        struct client *oldest = NULL;
+        struct client *idle = NULL;
+        struct client *queued = NULL;
 
-        if (c->client_count < CLIENTS_MAX)
-                return;
         for (struct client *cl = c->clients; cl; cl = cl->next) {
-                if (cl->state == READING && !cl->last_words)
-                        oldest = cl;
+                if (cl->last_words || cl->state == CLOSING)
+                        return; /* it is on its way out */
+                if (cl->state == READING)
+                        idle = cl;
+                else if (!cl->running)
+                        queued = cl;
         }
-        if (oldest)
-                client_refuse(oldest, -EBUSY, "too many clients; the one that has been connected longest is dropped");
+        if (idle || queued)
+                client_refuse(idle ? idle : queued, -EBUSY, "too many clients; the one that has been connected longest is dropped");
 }
 
-static void client_came(uv_stream_t *listener, int status)
+static void accept_client(struct control *c)
 {
-        struct control *c = listener->data;
-        struct client *cl;
+        struct client *cl = calloc(1, sizeof(*cl));
 
-        if (status < 0)
-                return;
-        make_room(c);
-        cl = calloc(1, sizeof(*cl));
+        c->knocking = !cl;
         if (!cl)
                 return;
         cl->control = c;
@@ -367,12 +380,24 @@ static void client_came(uv_stream_t *listener, int status)
         cl->next = c->clients;
         c->clients = cl;
         c->client_count++;
-        if (uv_accept(listener, (uv_stream_t *)&cl->pipe) < 0 || !peer_allowed(&cl->pipe))
-                client_drop(cl);
-        else if (c->client_count > 2 * CLIENTS_MAX)
+        if (uv_accept((uv_stream_t *)&c->listener, (uv_stream_t *)&cl->pipe) < 0 || !peer_allowed(&cl->pipe))
                 client_drop(cl);
         else
                 serve_input(cl);
+}
+
+static void client_came(uv_stream_t *listener, int status)
+{
+        struct control *c = listener->data;
+
+        if (status < 0)
+                return;
+        if (c->client_count < CLIENTS_MAX) {
+                accept_client(c);
+                return;
+        }
+        c->knocking = true;
+        make_room(c);
 }
 
 /* A socket at `name` that is never there with wider permissions, nor there without listening. */
