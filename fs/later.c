@@ -55,6 +55,9 @@ static void push(struct later *l, struct node *n, enum kind kind, const char *na
         mutex_lock(&l->lock);
         if (!item || l->queued >= QUEUE_MAX) {
                 l->overflow = true;
+                /* Or nobody would ever ask for it again. */
+                if (kind == LATER_ATTR)
+                        atomic_store(&n->retell, false);
                 free(item);
         } else {
                 *l->tail = item;

@@ -217,13 +217,16 @@ struct node *node_hold(struct node_table *t, node_id id)
 {
         struct node *n = node_get(t, id);
         struct shard *s;
+        uint8_t shard;
         bool alive;
 
         if (!n)
                 return NULL;
-        s = &t->shards[atomic_load(&n->shard)];
+        shard = atomic_load(&n->shard);
+        s = &t->shards[shard];
         mutex_lock(&s->lock);
-        alive = node_get(t, id) == n && atomic_load(&n->refs) > 0;
+        /* A node that is just being made for the first time may have got its shard meanwhile. */
+        alive = node_get(t, id) == n && atomic_load(&n->refs) > 0 && atomic_load(&n->shard) == shard;
         if (alive)
                 atomic_fetch_add(&n->refs, 1);
         mutex_unlock(&s->lock);

@@ -110,6 +110,7 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *n
                         rc = -errno;
                 } else {
                         slots_unpin(k.m->slots, n);
+                        later_writer(k.m);
                         later_attr(k.m, n);
                 }
                 slots_release(k.m->slots, &h);

@@ -46,8 +46,10 @@ static void victim_release(struct fs_mount *m, struct victim *v, bool gone)
                 return;
         if (gone && v->linked_elsewhere)
                 later_attr(m, v->node); /* its link count */
-        if (!gone)
+        if (!gone) {
                 slots_unpin(m->slots, v->node);
+                later_writer(m); /* what was pinned may be one */
+        }
         mount_forget(m, v->node, 1);
 }
 

@@ -223,9 +223,10 @@ static void supersede(struct slots *s, struct node *n, int32_t old, struct slot 
         uint32_t state = atomic_fetch_add(&s->all[old].state, 1);
 
         if (!(state & (FREE | LEAVING)) && atomic_load(&s->all[old].node) == node_id_of(n)) {
-                if (atomic_fetch_and(&s->all[old].state, ~PINNED) & PINNED)
-                        atomic_fetch_or(&slot->state, PINNED);
+                /* In this order: a slot that is leaving isn't pinned any more, so no pin is lost (slots_pin). */
                 atomic_fetch_or(&s->all[old].state, LEAVING);
+                if ((atomic_fetch_and(&s->all[old].state, ~PINNED) & PINNED) && (atomic_fetch_or(&slot->state, PINNED) & PINNED))
+                        atomic_fetch_sub(&s->pinned, 1);
         }
         let_go(s, old);
 }
@@ -233,7 +234,7 @@ static void supersede(struct slots *s, struct node *n, int32_t old, struct slot 
 struct held slots_put(struct slots *s, struct node *n, enum slot_mode mode, int fd)
 {
         int32_t index = take_free(s, n->index % PARTS);
-        int32_t old = atomic_load(&n->slot);
+        int32_t old;
         struct held found;
         struct slot *slot;
 
@@ -251,6 +252,7 @@ struct held slots_put(struct slots *s, struct node *n, enum slot_mode mode, int 
         atomic_fetch_add(&slot->state, 1);
         atomic_fetch_and(&slot->state, ~FREE);
         for (;;) {
+                old = atomic_load(&n->slot);
                 if (slots_get(s, n, mode, &found)) {
                         /* The node may still name this slot, from an earlier life of it: then that user is us. */
                         if (found.slot != index)
@@ -258,7 +260,6 @@ struct held slots_put(struct slots *s, struct node *n, enum slot_mode mode, int 
                         let_go(s, index);
                         return found;
                 }
-                old = atomic_load(&n->slot);
                 if (atomic_compare_exchange_strong(&n->slot, &old, index))
                         break;
         }
@@ -267,27 +268,46 @@ struct held slots_put(struct slots *s, struct node *n, enum slot_mode mode, int 
         return (struct held){.fd = fd, .slot = index};
 }
 
+/* Pin or unpin the node's slot. -1 if it has none; else whether that changed anything. A slot that has been superseded meanwhile is not the
+ * one: its successor is. */
+static int pin(struct slots *s, struct node *n, bool on)
+{
+        for (;;) {
+                int32_t index = atomic_load(&n->slot);
+                uint32_t state;
+                struct held h;
+
+                if (!slots_get(s, n, SLOT_PATH, &h)) {
+                        if (atomic_load(&n->slot) == index)
+                                return -1;
+                        continue;
+                }
+                state = atomic_load(&s->all[h.slot].state);
+                while (!(state & LEAVING) &&
+                       !atomic_compare_exchange_weak(&s->all[h.slot].state, &state, on ? state | PINNED : state & ~PINNED))
+                        ;
+                slots_release(s, &h);
+                if (!(state & LEAVING))
+                        return ((state & PINNED) != 0) != on;
+        }
+}
+
 bool slots_pin(struct slots *s, struct node *n)
 {
-        struct held h;
+        int changed;
 
-        if (atomic_load(&s->pinned) >= s->max / 100 * PINNED_PERCENT_MAX || !slots_get(s, n, SLOT_PATH, &h))
+        if (atomic_load(&s->pinned) >= s->max * PINNED_PERCENT_MAX / 100)
                 return false;
-        if (!(atomic_fetch_or(&s->all[h.slot].state, PINNED) & PINNED))
+        changed = pin(s, n, true);
+        if (changed > 0)
                 atomic_fetch_add(&s->pinned, 1);
-        slots_release(s, &h);
-        return true;
+        return changed >= 0;
 }
 
 void slots_unpin(struct slots *s, struct node *n)
 {
-        struct held h;
-
-        if (!slots_get(s, n, SLOT_PATH, &h))
-                return;
-        if (atomic_fetch_and(&s->all[h.slot].state, ~PINNED) & PINNED)
+        if (pin(s, n, false) > 0)
                 atomic_fetch_sub(&s->pinned, 1);
-        slots_release(s, &h);
 }
 
 void slots_forget(struct slots *s, struct node *n)
@@ -307,6 +327,7 @@ void slots_forget(struct slots *s, struct node *n)
 bool slots_close_idle_writers(struct slots *s)
 {
         uint32_t left = atomic_load(&s->writers);
+        bool more = false;
 
         for (uint32_t i = 0; i < s->max && left > 0; i++) {
                 uint32_t state = atomic_load(&s->all[i].state);
@@ -315,12 +336,17 @@ bool slots_close_idle_writers(struct slots *s)
                 if (!(state & WRITER) || (state & FREE))
                         continue;
                 left--;
+                if (state & PINNED)
+                        continue;
                 if (state & BUSY)
                         atomic_fetch_and(&s->all[i].state, ~BUSY);
                 else if (claim(s, (int32_t)i, WRITER, PINNED | BUSY, &flags))
                         retire(s, (int32_t)i, flags);
+                else
+                        more = true;
+                more |= (state & BUSY) != 0;
         }
-        return atomic_load(&s->writers) > 0;
+        return more;
 }
 
 void slots_trim(struct slots *s)

@@ -48,7 +48,8 @@ void slots_unpin(struct slots *s, struct node *n);
 /* Close the descriptor of a node that nobody can find any more. */
 void slots_forget(struct slots *s, struct node *n);
 
-/* Close writable descriptors that were not used since the last call; one thread. True if some are left. */
+/* Close writable descriptors that were not used since the last call; one thread. True if some are left that are
+ * not pinned. */
 bool slots_close_idle_writers(struct slots *s);
 
 /* Close all descriptors that are neither in use nor pinned. */
