@@ -583,7 +583,7 @@ ParameterizedTestParameters(cli, a_killed_agent_is_recovered_by_mounting_again)
         return cr_make_param_array(struct transport_case, transports, ARRAY_LEN(transports));
 }
 
-ParameterizedTest(struct transport_case *t, cli, a_killed_agent_is_recovered_by_mounting_again, .init = start, .fini = stop, .timeout = 600)
+ParameterizedTest(struct transport_case *t, cli, a_killed_agent_is_recovered_by_mounting_again, .timeout = 600)
 {
         json_t *m;
 
@@ -638,7 +638,7 @@ ParameterizedTestParameters(cli, an_agent_killed_at_work_is_recovered)
         return cr_make_param_array(struct transport_case, transports, ARRAY_LEN(transports));
 }
 
-ParameterizedTest(struct transport_case *t, cli, an_agent_killed_at_work_is_recovered, .init = start, .fini = stop, .timeout = 600)
+ParameterizedTest(struct transport_case *t, cli, an_agent_killed_at_work_is_recovered, .timeout = 600)
 {
         pid_t asking[3];
 
