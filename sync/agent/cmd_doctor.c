@@ -44,6 +44,12 @@ struct doctor {
         bool degraded;
 };
 
+static void doctor_release(struct doctor *d)
+{
+        json_decref(d->findings);
+        record_list_release(&d->records);
+}
+
 /* `what` is a sentence; `remedy` the command that puts it right, or NULL. Both are owned by this. */
 static void found(struct doctor *d, enum level level, const char *check, char *what, char *remedy)
 {
@@ -260,7 +266,7 @@ static const struct option long_options[] = {
 static enum exit_code run_doctor(int argc, char **argv)
 {
         CLEANUP_FREE char *run = path_runtime();
-        struct doctor d = {.run = run, .findings = json_array()};
+        struct doctor d CLEANUP(doctor_release) = {.run = run, .findings = json_array()};
         bool as_json = false;
         int c;
 
@@ -290,8 +296,6 @@ static enum exit_code run_doctor(int argc, char **argv)
         check_mounts(&d);
         check_records(&d);
         print_findings(&d, as_json);
-        json_decref(d.findings);
-        record_list_release(&d.records);
         return d.degraded ? EXIT_DEGRADED : EXIT_OK;
 }
 

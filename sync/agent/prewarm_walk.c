@@ -161,13 +161,21 @@ static char *pop(struct walk *w)
         return path;
 }
 
+/* Reading has moved the access time, so the kernel would ask for the attributes once more when they are next looked at: it does so now. */
+static void refresh(int fd, struct stat *st)
+{
+        (void)fstat(fd, st);
+}
+
 static void read_small(struct walk *w, int dir, const char *name, char *buf)
 {
         CLEANUP_FD int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         ssize_t n = fd < 0 ? -1 : fd_read_full(fd, buf, FILE_MAX_BYTES);
+        struct stat st;
 
         if (n < 0)
                 return;
+        refresh(fd, &st);
         atomic_fetch_add(&w->files, 1);
         if (atomic_fetch_add(&w->bytes, (uint64_t)n) + (uint64_t)n > w->bytes_max)
                 stop(w, PREWARM_LIMITED);
@@ -194,6 +202,8 @@ static void read_directory(struct walk *w, const char *path, char *buf)
                 count_entry(w);
                 if (S_ISDIR(st.st_mode) && st.st_dev == w->dev)
                         push(w, path, e->d_name);
+                if (S_ISLNK(st.st_mode) && readlinkat(fd, e->d_name, buf, FILE_MAX_BYTES) >= 0)
+                        (void)fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW);
         }
         rewinddir(d);
         for (struct dirent *e = readdir(d); e && going_on(w); e = readdir(d)) {
@@ -202,6 +212,7 @@ static void read_directory(struct walk *w, const char *path, char *buf)
                 if (S_ISREG(st.st_mode) && st.st_size > 0 && st.st_size <= FILE_MAX_BYTES)
                         read_small(w, fd, e->d_name, buf);
         }
+        refresh(fd, &st);
         closedir(d);
 }
 
