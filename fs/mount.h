@@ -39,6 +39,9 @@ struct fs_mount {
         _Atomic uint64_t told_entries, told_content, told_attrs, told_all, chowns_ignored;
         atomic_bool uring;
 
+        /* Held, by design, while its holder rests: see op_forget(). Nothing else is done under it. */
+        struct mutex forget_gate;
+
         struct mutex lock;
         struct worker *workers GUARDED_BY(lock); /* one for each thread that has served; owned */
         bool ended GUARDED_BY(lock);

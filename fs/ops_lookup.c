@@ -5,12 +5,15 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fs/entry.h"
 #include "fs/ops.h"
 #include "fs/reach.h"
 #include "fs/worker.h"
+
+#define FORGET_GATHER_NS 2000000L
 
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
@@ -36,6 +39,19 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
         entry_reply(req, m, rc, &e);
 }
 
+/* With io_uring the threads that read /dev/fuse serve nothing but FORGETs, and the kernel wakes one for each. Resting for a moment, one at
+ * a time, they find many in one batch, and leave the processor to those who do something. */
+static void gather_forgets(struct fs_mount *m)
+{
+        static const struct timespec moment = {.tv_nsec = FORGET_GATHER_NS};
+
+        if (!atomic_load_explicit(&m->uring, memory_order_relaxed))
+                return;
+        mutex_lock(&m->forget_gate);
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
+        mutex_unlock(&m->forget_gate);
+}
+
 void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
 {
         struct fs_mount *m = worker_serve(req, OP_FORGET);
@@ -44,6 +60,7 @@ void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
         if (n)
                 mount_forget(m, n, nlookup);
         fuse_reply_none(req);
+        gather_forgets(m);
 }
 
 void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
@@ -57,6 +74,7 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
                         mount_forget(m, n, forgets[i].nlookup);
         }
         fuse_reply_none(req);
+        gather_forgets(m);
 }
 
 void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

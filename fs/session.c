@@ -246,6 +246,7 @@ static void free_all(struct fs_mount *m)
         layer_release(&m->source);
         workers_free(m->workers);
         mutex_release(&m->lock);
+        mutex_release(&m->forget_gate);
         free((char *)m->options.source);
         free((char *)m->options.mountpoint);
         free((char *)m->options.name);
@@ -272,6 +273,7 @@ int fs_mount_new(const struct fs_options *options, struct fs_mount **ret, char *
         if (!m)
                 return -ENOMEM;
         mutex_init(&m->lock);
+        mutex_init(&m->forget_gate);
         m->source.root_fd = -1;
         m->privileged = geteuid() == 0;
         rc = copy_options(m, options);
