@@ -247,8 +247,8 @@ struct held slots_put(struct slots *s, struct node *n, enum slot_mode mode, int 
         atomic_fetch_add(&s->used, 1);
         if (mode == SLOT_WRITE)
                 atomic_fetch_add(&s->writers, 1);
-        /* One user (us), and not FREE any more. */
-        atomic_fetch_or(&slot->state, RECENT | (mode == SLOT_WRITE ? WRITER | BUSY : 0));
+        /* One user (us), and not FREE any more. RECENT only with its second use: a walk over everything evicts nobody who is used again. */
+        atomic_fetch_or(&slot->state, mode == SLOT_WRITE ? WRITER | BUSY : 0);
         atomic_fetch_add(&slot->state, 1);
         atomic_fetch_and(&slot->state, ~FREE);
         for (;;) {
