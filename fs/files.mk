@@ -1,4 +1,5 @@
 FS_SRCS := \
+	fs/attach.c \
 	fs/entry.c \
 	fs/later.c \
 	fs/layer.c \

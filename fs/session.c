@@ -10,15 +10,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cache/base/fd.h"
 #include "cache/base/log.h"
+#include "fs/attach.h"
 #include "fs/later.h"
 #include "fs/mount.h"
 #include "fs/offload.h"
@@ -28,7 +27,6 @@
 #define EPOCH_PROTO_MINOR 44U /* FUSE 7.44, Linux 6.16 */
 /* Requests larger than this gain nothing, and each io_uring entry has a buffer of this size. */
 #define MAX_WRITE (256U * 1024U)
-#define URING_DEPTH "16"
 #define MAX_BACKGROUND 64
 #define DEV_THREADS 10
 #define OFFLOAD_THREADS 4
@@ -137,34 +135,9 @@ static int make_root(struct fs_mount *m)
         return 0;
 }
 
-/* "fsname=dsfs:NAME,subtype=dsfs,…"; commas and backslashes in the name escaped. The string, or NULL. */
-static char *mount_options(const struct fs_mount *m)
-{
-        size_t size = 2 * strlen(m->options.name) + 256;
-        char *text = malloc(size);
-        size_t n;
-
-        if (!text)
-                return NULL;
-        n = (size_t)snprintf(text, size, "default_permissions,subtype=dsfs,fsname=dsfs:");
-        for (const char *c = m->options.name; *c; c++) {
-                if (*c == ',' || *c == '\\')
-                        text[n++] = '\\';
-                text[n++] = *c;
-        }
-        text[n] = '\0';
-        if (m->options.allow_other)
-                n += (size_t)snprintf(text + n, size - n, ",allow_other");
-        if (m->options.readonly)
-                n += (size_t)snprintf(text + n, size - n, ",ro");
-        if (m->options.transport != FS_TRANSPORT_DEV)
-                snprintf(text + n, size - n, ",io_uring,io_uring_q_depth=" URING_DEPTH);
-        return text;
-}
-
 static int make_session(struct fs_mount *m)
 {
-        CLEANUP_FREE char *options = mount_options(m);
+        CLEANUP_FREE char *options = attach_options(m);
         char *argv[] = {"dsfs", "-o", options, NULL};
         struct fuse_args args = FUSE_ARGS_INIT(3, argv);
         const struct fuse_lowlevel_ops *ops = m->options.coherence == FS_COHERENCE_STRICT ? &fs_ops_strict : &fs_ops_events;
@@ -209,8 +182,8 @@ static int start(struct fs_mount *m)
 
         if (rc == 0)
                 rc = offload_new(OFFLOAD_THREADS, OFFLOAD_QUEUE, worker_setup, m, &m->offload);
-        if (rc == 0 && fuse_session_mount(m->session, m->options.mountpoint) != 0)
-                rc = -EIO;
+        if (rc == 0)
+                rc = attach(m);
         if (rc == 0) {
                 rc = thread_start(&m->loop, "dsfs-loop", run_loop, m);
                 m->loop_started = rc == 0;
@@ -315,33 +288,6 @@ void fs_mount_on_end(struct fs_mount *m, void (*ended)(void *arg), void *arg)
         mutex_unlock(&m->lock);
         if (already)
                 ended(arg);
-}
-
-/* Without privilege only the set-uid helper can unmount. */
-static int helper_umount(const char *mountpoint, bool lazy)
-{
-        pid_t pid = fork();
-        int status;
-
-        if (pid < 0)
-                return -errno;
-        if (pid == 0) {
-                execlp("fusermount3", "fusermount3", lazy ? "-uzq" : "-uq", "--", mountpoint, (char *)NULL);
-                _exit(127);
-        }
-        while (waitpid(pid, &status, 0) < 0)
-                if (errno != EINTR)
-                        return -errno;
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-                return -ENOENT;
-        return status == 0 ? 0 : -EBUSY;
-}
-
-int fs_mount_stop(struct fs_mount *m, bool lazy)
-{
-        if (!m->privileged)
-                return helper_umount(m->options.mountpoint, lazy);
-        return umount2(m->options.mountpoint, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) < 0 ? -errno : 0;
 }
 
 void fs_mount_free(struct fs_mount *m)

@@ -130,10 +130,28 @@ int place_check(const char *source, const char *mountpoint, const struct record_
         return rc;
 }
 
+/* Break the connection behind a dead mount, so that nobody hangs on it any more. */
+static int abort_dead(const char *mountpoint, const struct record_list *records)
+{
+        struct mount_list mounts;
+        const struct mount_entry *m;
+        int rc = mount_list_read(&mounts);
+
+        if (rc)
+                return rc;
+        m = mount_at(&mounts, mountpoint);
+        if (m && mount_is_dsfs(m) && place_is_dead(mountpoint, records))
+                (void)mount_abort(m->dev);
+        mount_list_release(&mounts);
+        return 0;
+}
+
+/* With privilege the dead mount stays and is mounted over: that heals it for containers that see it through a slave mount, which an
+ * unmount here would not. fusermount3 refuses to, so without privilege it is removed. */
 int place_recover(const char *mountpoint, const struct record_list *records, char **why)
 {
         unsigned removed;
-        int rc = place_remove_dead(mountpoint, records, &removed);
+        int rc = geteuid() == 0 ? abort_dead(mountpoint, records) : place_remove_dead(mountpoint, records, &removed);
 
         if (rc)
                 return why_set(why, rc, "the dead mount at %s can't be removed: %s; `fusermount3 -uz %s`", mountpoint, strerror(-rc),
