@@ -165,7 +165,7 @@ static json_t *ask_status(struct fixture *f, json_t **mount)
 
         must(text, "memory");
         rc = fixture_dsfs(f, (const char *const[]){"status", "--json", NULL}, text, STATUS_MAX);
-        must(rc == 0 || rc == 3, "dsfs status: %d", rc);
+        must(rc == 0 || rc == 3, "dsfs status: %d: %s", rc, text);
         root = json_loads(text, JSON_DECODE_ANY, &error);
         must(root, "dsfs status --json: %s in: %s", error.text, text);
         *mount = json_array_get(json_object_get(root, "mounts"), 0);
@@ -235,7 +235,7 @@ static void check_mounted(struct fixture *f)
         errno = 0;
         must(strcmp(type, "fuse.dsfs") == 0, "%s is not mounted (type \"%s\")", f->mnt, type);
         must(fixture_status_text(f, "transport", transport, sizeof(transport)), "status has no transport");
-        must(strcmp(transport, f->variant.transport == BY_URING ? "uring" : "dev") == 0, "the transport is %s", transport);
+        must(strcmp(transport, f->variant.transport == BY_URING ? "io_uring" : "/dev/fuse") == 0, "the transport is %s", transport);
         must(fixture_status(f, "pid", &pid) && pid > 0, "status has no pid");
         f->pid = (pid_t)pid;
         must(write(f->leash, &f->pid, sizeof(f->pid)) == sizeof(f->pid), "janitor");
@@ -254,7 +254,7 @@ static int set_nofile(unsigned limit, struct rlimit *before)
 
 void fixture_mount(struct fixture *f)
 {
-        char options[256];
+        char options[256], out[PATH_MAX];
         struct rlimit before;
         int rc;
 
@@ -267,7 +267,7 @@ void fixture_mount(struct fixture *f)
                 need_uring();
         mount_options(f, options, sizeof(options));
         must(set_nofile(f->variant.nofile, &before) == 0, "setrlimit");
-        rc = fixture_dsfs(f, (const char *const[]){"mount", f->src, f->mnt, "-o", options, NULL}, NULL, 0);
+        rc = fixture_dsfs(f, (const char *const[]){"mount", f->src, f->mnt, "-o", options, NULL}, out, sizeof(out));
         if (f->variant.nofile)
                 setrlimit(RLIMIT_NOFILE, &before);
         errno = 0;
@@ -276,14 +276,21 @@ void fixture_mount(struct fixture *f)
         check_mounted(f);
 }
 
+/* Ended; whoever is its parent by now may take his time to notice. */
 static bool process_gone(void *arg)
 {
-        return kill(*(pid_t *)arg, 0) < 0 && errno == ESRCH;
+        CLEANUP_FREE char *text = NULL;
+        const char *state;
+
+        if (fd_read_file(AT_FDCWD, at("/proc", "%d/stat", *(pid_t *)arg), 4096, &text) < 0)
+                return true;
+        state = strrchr(text, ')');
+        return state && state[1] == ' ' && (state[2] == 'Z' || state[2] == 'X');
 }
 
 void fixture_umount(struct fixture *f)
 {
-        char type[64];
+        char type[64], out[PATH_MAX];
         int rc;
 
         if (!f->mounted)
@@ -293,7 +300,7 @@ void fixture_umount(struct fixture *f)
                 must(umount2(f->mnt, 0) == 0, "umount %s", f->mnt);
                 return;
         }
-        rc = fixture_dsfs(f, (const char *const[]){"umount", f->mnt, NULL}, NULL, 0);
+        rc = fixture_dsfs(f, (const char *const[]){"umount", f->mnt, NULL}, out, sizeof(out));
         errno = 0;
         must(rc == 0, "dsfs umount %s: %d", f->mnt, rc);
         mount_type(f->mnt, type, sizeof(type));

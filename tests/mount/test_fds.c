@@ -146,7 +146,7 @@ static bool nodes_went(void *arg)
 
 static bool pins_went(void *arg)
 {
-        return ask(arg, "pinned") == 0;
+        return ask(arg, "fds_pinned") == 0;
 }
 
 CASE_WITH(fds, forgotten_nodes_go, tight)
@@ -164,7 +164,7 @@ CASE_WITH(fds, forgotten_nodes_go, tight)
         must(wait_until(nodes_went, f, SETTLE_SECONDS), "%ld nodes after drop_caches", (long)ask(f, "nodes"));
         must_say(fd, 0, 0);
         fd_close(&fd);
-        must(wait_until(pins_went, f, SETTLE_SECONDS), "%ld descriptors stay pinned", (long)ask(f, "pinned"));
+        must(wait_until(pins_went, f, SETTLE_SECONDS), "%ld descriptors stay pinned", (long)ask(f, "fds_pinned"));
         must(unlink(at(f->src, "dir-0/file-1")) == 0, "unlink on the host");
         fixture_wait(f);
         must_mirror(f);
@@ -246,7 +246,7 @@ CASE_WITH(fds, fifty_thousand_nodes_idle_in_little, lonely)
         fixture_wait(f);
         read_tree(f->mnt, MANY_DIRS);
         nodes = ask(f, "nodes");
-        bytes = ask(f, "table_bytes");
+        bytes = ask(f, "node_bytes");
         errno = 0;
         must(nodes >= MANY_DIRS * FILES, "%ld nodes known", (long)nodes);
         must(bytes / nodes > 20 && bytes / nodes < NODE_BYTES + NAME_BYTES, "%ld bytes a node", (long)(bytes / nodes));

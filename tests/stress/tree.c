@@ -108,7 +108,7 @@ int main(int argc, char **argv)
         nodes = ask(&t, "nodes");
         must(nodes >= t.files, "%ld nodes known", (long)nodes);
         must(count_fds(&t) <= FD_BUDGET + OTHER_FDS, "%u descriptors", count_fds(&t));
-        printf("files=%u nodes=%ld bytes_a_node=%ld fds=%u\n", t.files, (long)nodes, (long)(ask(&t, "table_bytes") / nodes), count_fds(&t));
+        printf("files=%u nodes=%ld bytes_a_node=%ld fds=%u\n", t.files, (long)nodes, (long)(ask(&t, "node_bytes") / nodes), count_fds(&t));
         rename_each_dir(&t, "dir", "moved");
         fixture_wait(t.f);
         must(access(at(t.f->mnt, "dir-0"), F_OK) < 0 && access(at(t.f->mnt, "moved-0/file-0"), F_OK) == 0, "what was renamed");
