@@ -54,9 +54,14 @@ int entry_look(const struct layer *l, int dirfd, const char *name, struct ident 
         return look_held(l, dirfd, name, ident, st);
 }
 
+struct entry_since entry_since(const struct fs_mount *m, const struct node *dir)
+{
+        return (struct entry_since){.seq = atomic_load(&dir->seq), .changes = atomic_load(&m->changes)};
+}
+
 int entry_fill(struct fs_mount *m, struct node *dir, int dirfd, const char *name, struct fuse_entry_param *ret)
 {
-        uint32_t seq = atomic_load(&dir->seq);
+        struct entry_since since = entry_since(m, dir);
         struct ident ident;
         struct node *n;
         int rc;
@@ -65,21 +70,24 @@ int entry_fill(struct fs_mount *m, struct node *dir, int dirfd, const char *name
         rc = entry_look(layer_route(m, dir, name), dirfd, name, &ident, &ret->attr);
         if (rc < 0)
                 return rc;
-        n = entry_tell(m, dir, name, seq, &ident, ret);
+        n = entry_tell(m, dir, name, &since, &ident, ret);
         return n ? 0 : -ENOMEM;
 }
 
-struct node *entry_tell(struct fs_mount *m, struct node *dir, const char *name, uint32_t seq, const struct ident *ident,
+struct node *entry_tell(struct fs_mount *m, struct node *dir, const char *name, const struct entry_since *since, const struct ident *ident,
                         struct fuse_entry_param *ret)
 {
         struct node *n = node_intern(m->nodes, ident, ret->attr.st_mode);
         size_t len = strlen(name);
+        struct stat now;
 
         if (!n)
                 return NULL;
         name_set(m->names, node_id_of(dir), name, len, n);
-        if (atomic_load(&dir->seq) != seq)
+        if (atomic_load(&dir->seq) != since->seq)
                 later_entry(m, dir, name, len);
+        if (atomic_load(&m->changes) != since->changes && entry_attr(m, n, &now) == 0)
+                ret->attr = now;
         ret->ino = node_id_of(n);
         ret->attr_timeout = ret->entry_timeout = m->timeout;
         return n;

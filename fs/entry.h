@@ -7,6 +7,14 @@
 
 #include "fs/mount.h"
 
+/* What has been told before an answer is looked for: if that isn't all by the time the answer can be found, it may be overtaken
+ * (fs/tell.c). */
+struct entry_since {
+        uint32_t seq;     /* of the directory */
+        uint64_t changes; /* of the mount */
+};
+struct entry_since entry_since(const struct fs_mount *m, const struct node *dir);
+
 /* Identity and attributes of `name` in `dirfd`, of one and the same object. 0 or -errno; -EXDEV for what isn't of the layer's filesystem.
  * Any thread. */
 int entry_look(const struct layer *l, int dirfd, const char *name, struct ident *ident, struct stat *st);
@@ -14,9 +22,9 @@ int entry_look(const struct layer *l, int dirfd, const char *name, struct ident 
 /* Answer for `name` in `dir`, opened as `dirfd`: takes a reference on the node for the kernel, and notes the name. 0 or -errno. */
 int entry_fill(struct fs_mount *m, struct node *dir, int dirfd, const char *name, struct fuse_entry_param *ret);
 
-/* The second half of that, for an object that has been looked at: `ret->attr` is set, and `seq` is what dir->seq was before. The node, on
+/* The second half of that, for an object that has been looked at: `ret->attr` is set, and `since` is from before. The node, on
  * which the kernel's reference is taken; NULL without memory. */
-struct node *entry_tell(struct fs_mount *m, struct node *dir, const char *name, uint32_t seq, const struct ident *ident,
+struct node *entry_tell(struct fs_mount *m, struct node *dir, const char *name, const struct entry_since *since, const struct ident *ident,
                         struct fuse_entry_param *ret);
 
 /* The node's attributes, from its descriptor. 0 or -errno. */

@@ -38,6 +38,8 @@ struct fs_mount {
 
         _Atomic uint64_t told_entries, told_content, told_attrs, told_all, chowns_ignored;
         atomic_bool uring;
+        /* Raised before what fs_tell_*() says is looked up in the node table (fs/tell.c). */
+        _Atomic uint64_t changes;
 
         /* Held, by design, while its holder rests: see op_forget(). Nothing else is done under it. */
         struct mutex forget_gate;

@@ -150,18 +150,18 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
         struct ident ident;
         struct making k;
         struct node *n = NULL;
-        uint32_t seq = 0;
+        struct entry_since since = {0};
         int rc = making_begin(&k, req, OP_CREATE, parent);
 
         if (rc == 0) {
-                seq = atomic_load(&k.dir->seq);
+                since = entry_since(k.m, k.dir);
                 worker_create_as(k.m, req);
                 fd = rc = create_at(k.m, k.h.fd, name, mode, fi->flags, &e.attr);
         }
         if (rc >= 0)
                 rc = ident_of(fd, "", &ident);
         if (rc >= 0) {
-                n = entry_tell(k.m, k.dir, name, seq, &ident, &e);
+                n = entry_tell(k.m, k.dir, name, &since, &ident, &e);
                 rc = n ? 0 : -ENOMEM;
         }
         slots_release(k.m->slots, &k.h);

@@ -17,7 +17,14 @@
  *   If the answer finds dir->seq raised, it has the name examined once more (later_entry).
  * - Listings: READDIR fills the listing's pages under the directory's lock too. INVAL_ENTRY comes first, if only with a name that can't
  *   be, and INVAL_INODE after it drops what an older READDIR brought.
- * - Attributes: INVAL_INODE raises the inode's version, and the kernel ignores attributes that were asked for before. What the kernel
+ * - Attributes: INVAL_INODE raises the inode's version, and the kernel ignores attributes that were asked for before. An inode that the
+ *   kernel doesn't have yet may be on its way in the answer to a name, which it takes in under the directory's lock: INVAL_ENTRY waits for
+ *   that, then INVAL_INODE finds the inode. A node that isn't in the table yet may be about to be made: so
+ *
+ *        event: raise m->changes; find the node; read its names     answer: read m->changes; read the attributes; make the node; write
+ * its name; read m->changes
+ *
+ *   and an answer that finds m->changes raised reads the attributes again. What the kernel
  *   itself invalidates after one of its own changes (create, unlink, link, rename) does not raise it: so the directories and hard links
  *   concerned are told again later (later_attr).
  * - Pages: those being read are locked; INVAL_INODE waits for them and drops them.
@@ -34,16 +41,29 @@
 /* No entry has this name: INVAL_ENTRY with it only waits for the directory's lock. */
 #define NO_NAME "/"
 
+/* Attributes, and pages from `off` on if that isn't negative. */
+static void tell_inode(struct fs_mount *m, struct node *n, off_t off)
+{
+        char text[NAME_BYTES_MAX + 1];
+        node_id dir;
+
+        if (fuse_lowlevel_notify_inval_inode(m->session, node_id_of(n), off, 0) != -ENOENT)
+                return;
+        for (unsigned nth = 0; (dir = name_of_node(m->names, n, nth, text)) != NODE_NONE; nth++)
+                (void)fuse_lowlevel_notify_inval_entry(m->session, dir, NO_NAME, sizeof(NO_NAME) - 1);
+        (void)fuse_lowlevel_notify_inval_inode(m->session, node_id_of(n), off, 0);
+}
+
 void tell_attr(struct fs_mount *m, struct node *n)
 {
         atomic_fetch_add(&m->told_attrs, 1);
-        (void)fuse_lowlevel_notify_inval_inode(m->session, node_id_of(n), -1, 0);
+        tell_inode(m, n, -1);
 }
 
 void tell_content(struct fs_mount *m, struct node *n)
 {
         atomic_fetch_add(&m->told_content, 1);
-        (void)fuse_lowlevel_notify_inval_inode(m->session, node_id_of(n), 0, 0);
+        tell_inode(m, n, 0);
 }
 
 /* The node that `name` of `dir` is in the backing now, if the kernel knows it; with a reference. */
@@ -96,9 +116,16 @@ void tell_entry(struct fs_mount *m, struct node *dir, const char *name, size_t l
         (void)fuse_lowlevel_notify_inval_inode(m->session, node_id_of(dir), 0, 0);
 }
 
+/* The node that an event is about, with a reference. */
+static struct node *node_of_event(struct fs_mount *m, const struct ident *ident)
+{
+        atomic_fetch_add(&m->changes, 1);
+        return node_find(m->nodes, ident);
+}
+
 void fs_tell_entry(struct fs_mount *m, const struct ident *dir, const char *name, size_t len)
 {
-        struct node *n = node_find(m->nodes, dir);
+        struct node *n = node_of_event(m, dir);
 
         if (!n)
                 return;
@@ -108,7 +135,7 @@ void fs_tell_entry(struct fs_mount *m, const struct ident *dir, const char *name
 
 void fs_tell_content(struct fs_mount *m, const struct ident *file)
 {
-        struct node *n = node_find(m->nodes, file);
+        struct node *n = node_of_event(m, file);
 
         if (!n)
                 return;
@@ -118,7 +145,7 @@ void fs_tell_content(struct fs_mount *m, const struct ident *file)
 
 void fs_tell_attr(struct fs_mount *m, const struct ident *object)
 {
-        struct node *n = node_find(m->nodes, object);
+        struct node *n = node_of_event(m, object);
 
         if (!n)
                 return;
@@ -150,6 +177,7 @@ static void put_node(void *arg, struct node *n)
 void fs_tell_all(struct fs_mount *m)
 {
         atomic_fetch_add(&m->told_all, 1);
+        atomic_fetch_add(&m->changes, 1);
         if (m->epoch)
                 (void)fuse_lowlevel_notify_increment_epoch(m->session);
         node_each(m->nodes, tell_everything_about, put_node, m);
