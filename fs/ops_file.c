@@ -155,6 +155,8 @@ static ssize_t write_full(int fd, const char *buf, size_t size, off_t off, bool 
                         continue;
                 if (n < 0)
                         return done ? (ssize_t)done : -errno;
+                if (n == 0)
+                        return done ? (ssize_t)done : -EIO;
                 done += (size_t)n;
         }
         return (ssize_t)done;

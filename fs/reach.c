@@ -28,28 +28,40 @@ static int open_by_handle(struct fs_mount *m, const struct node *n)
         return ident_open(l->root_fd, &n->ident, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 }
 
+/* Does it mean that the object is not there, rather than that we couldn't look? */
+static bool is_gone(int rc)
+{
+        return rc == -ESTALE || rc == -ENOENT || rc == -ENOTDIR;
+}
+
 /* Through the names that we know; each only as good as what stands there now. */
 static int open_by_name(struct fs_mount *m, struct node *n, unsigned depth)
 {
         char text[NAME_BYTES_MAX + 1];
         node_id dir_id;
+        int why = -ESTALE;
 
         for (unsigned nth = 0; nth < NAMES_TRIED && (dir_id = name_of_node(m->names, n, nth, text)) != NODE_NONE; nth++) {
                 struct node *dir = node_hold(m->nodes, dir_id);
                 CLEANUP_FD int fd = -1;
                 struct held h;
+                int rc;
 
                 if (!dir)
                         continue;
-                if (reach_path(m, dir, depth + 1, &h) == 0) {
+                rc = reach_path(m, dir, depth + 1, &h);
+                if (rc == 0) {
                         fd = openat(h.fd, text, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+                        rc = fd < 0 ? -errno : 0;
                         slots_release(m->slots, &h);
                 }
                 mount_forget(m, dir, 1);
                 if (fd >= 0 && is_node(fd, n))
                         return fd_steal(&fd);
+                if (rc < 0 && !is_gone(rc))
+                        why = rc;
         }
-        return -ESTALE;
+        return why;
 }
 
 /* Directories by handle first: that costs one call whatever the depth. Files by name first: an object opened by handle alone has no name
@@ -65,7 +77,7 @@ static int open_path(struct fs_mount *m, struct node *n, unsigned depth)
                 return fd >= 0 ? fd : open_by_name(m, n, depth);
         }
         fd = open_by_name(m, n, depth);
-        return fd >= 0 ? fd : open_by_handle(m, n);
+        return fd >= 0 || !layer_of(m, n)->by_handle ? fd : open_by_handle(m, n);
 }
 
 static int reach_path(struct fs_mount *m, struct node *n, unsigned depth, struct held *ret)
@@ -136,9 +148,10 @@ bool reach_pin(struct fs_mount *m, struct node *n)
 {
         struct held h;
         bool pinned;
+        int rc = reach(m, n, SLOT_PATH, &h);
 
-        if (reach(m, n, SLOT_PATH, &h) < 0)
-                return true; /* gone already: there is nothing to keep */
+        if (rc < 0)
+                return is_gone(rc); /* then there is nothing to keep */
         pinned = slots_pin(m->slots, n);
         slots_release(m->slots, &h);
         return pinned;
