@@ -118,16 +118,15 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *n
         making_end(&k, req, rc, newname);
 }
 
-/* Keep the descriptor that a file was made with: it can write, whatever the mode says. Takes fd. */
-static void keep_writer(struct fs_mount *m, struct node *n, int fd, bool pin)
+/* Keep the descriptor that a file was made with; without a name (`pin`) nothing else leads to it. Takes fd. False if it can't be kept. */
+static bool keep_writer(struct fs_mount *m, struct node *n, int fd, bool pin)
 {
         struct held h = slots_put(m->slots, n, SLOT_WRITE, fd);
+        bool kept = !pin || slots_pin(m->slots, n);
 
-        /* Without privilege a file made read-only could not be opened for writing a second time, but its maker may go on writing. */
-        if (pin)
-                (void)slots_pin(m->slots, n);
         slots_release(m->slots, &h);
         later_writer(m);
+        return kept;
 }
 
 /* The kernel found no such name; the host may have made one since, which is then opened as it is. */
@@ -170,7 +169,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                 return;
         }
         later_attr(k.m, k.dir);
-        keep_writer(k.m, n, fd_steal(&fd), !k.m->privileged && !(e.attr.st_mode & S_IWUSR));
+        (void)keep_writer(k.m, n, fd_steal(&fd), false);
         fi->keep_cache = 1;
         if (fuse_reply_create(req, &e, fi) < 0)
                 mount_forget(k.m, n, 1);
@@ -200,7 +199,11 @@ void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file
                 return;
         }
         assert(n);
-        keep_writer(k.m, n, fd_steal(&fd), true);
+        if (!keep_writer(k.m, n, fd_steal(&fd), true)) {
+                mount_forget(k.m, n, 1);
+                fuse_reply_err(req, ENFILE);
+                return;
+        }
         e.ino = node_id_of(n);
         e.attr_timeout = e.entry_timeout = k.m->timeout;
         fi->keep_cache = 1;

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "cache/base/fd.h"
+#include "fs/later.h"
+#include "fs/privs.h"
 
 #define NAMES_TRIED 8U
 #define DEPTH_MAX 2048U /* PATH_MAX / 2: no path is deeper */
@@ -93,13 +95,37 @@ static int reach_path(struct fs_mount *m, struct node *n, unsigned depth, struct
         return 0;
 }
 
+/* Without privilege, a file whose mode keeps its owner out. Who made it so, or changed the mode while it was open, may go on reading and
+ * writing: the kernel decided that, and doesn't tell us who has it open. So the mode is lifted for a moment; the lock keeps two that do so
+ * from taking each other's for the file's own. */
+static int reopen_lifted(int path_fd, int flags)
+{
+        static struct mutex lifting = MUTEX_INIT;
+        struct stat st;
+        int fd = -EACCES;
+
+        mutex_lock(&lifting);
+        if (fstatat(path_fd, "", &st, AT_EMPTY_PATH) == 0 && st.st_uid == geteuid() &&
+            privs_chmod(path_fd, st.st_mode | S_IRUSR | S_IWUSR) == 0) {
+                fd = open(fd_proc_path(path_fd).text, flags);
+                fd = fd < 0 ? -errno : fd;
+                (void)privs_chmod(path_fd, st.st_mode);
+        }
+        mutex_unlock(&lifting);
+        return fd;
+}
+
 /* Turn a path descriptor into one for reading or writing. */
-static int reopen(int path_fd, enum slot_mode mode)
+static int reopen(struct fs_mount *m, struct node *n, int path_fd, enum slot_mode mode)
 {
         int flags = (mode == SLOT_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
         int fd = open(fd_proc_path(path_fd).text, flags);
 
-        return fd < 0 ? -errno : fd;
+        if (fd >= 0 || errno != EACCES || m->privileged)
+                return fd < 0 ? -errno : fd;
+        fd = reopen_lifted(path_fd, flags);
+        later_attr(m, n);
+        return fd;
 }
 
 int reach(struct fs_mount *m, struct node *n, enum slot_mode mode, struct held *ret)
@@ -121,7 +147,7 @@ int reach(struct fs_mount *m, struct node *n, enum slot_mode mode, struct held *
                         return fd;
                 path = (struct held){.fd = fd, .slot = -1};
         }
-        fd = rc = reopen(path.fd, mode);
+        fd = rc = reopen(m, n, path.fd, mode);
         if (fd >= 0) {
                 *ret = slots_put(m->slots, n, mode, fd);
                 rc = 0;
