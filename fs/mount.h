@@ -38,6 +38,7 @@ struct fs_mount {
 
         _Atomic uint64_t told_entries, told_content, told_attrs, told_all, chowns_ignored;
         atomic_bool uring;
+        _Atomic unsigned patient; /* threads that wait for a descriptor to be forgotten (fs/ops_remove.c) */
         /* Raised before what fs_tell_*() says is looked up in the node table (fs/tell.c). */
         _Atomic uint64_t changes;
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fs/entry.h"
@@ -14,6 +15,29 @@
 #include "fs/ops.h"
 #include "fs/reach.h"
 #include "fs/worker.h"
+
+/* How long a removal waits for FORGETs of earlier ones, and how many serving threads may do so at once: some must be left to take them. */
+#define PATIENCE_MS 1000
+#define PATIENT_MAX 8U
+#define MS_NS 1000000L
+
+/* Removals may run ahead of the FORGETs that give their descriptors back: better wait a moment than refuse. */
+static bool pin_patiently(struct fs_mount *m, struct node *n)
+{
+        static const struct timespec moment = {.tv_nsec = MS_NS};
+        bool pinned = reach_pin(m, n);
+
+        if (pinned)
+                return true;
+        if (atomic_fetch_add(&m->patient, 1) < PATIENT_MAX) {
+                for (int ms = 0; ms < PATIENCE_MS && !pinned; ms++) {
+                        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
+                        pinned = reach_pin(m, n);
+                }
+        }
+        atomic_fetch_sub(&m->patient, 1);
+        return pinned;
+}
 
 /* The name that goes, and the node that the kernel believes it to be, with a reference; NULL if it isn't known. */
 struct victim {
@@ -33,7 +57,7 @@ static int victim_take(struct fs_mount *m, struct node *dir, int dirfd, const ch
                 ret->linked_elsewhere = true;
                 return 0;
         }
-        if (reach_pin(m, ret->node))
+        if (pin_patiently(m, ret->node))
                 return 0;
         mount_forget(m, ret->node, 1);
         ret->node = NULL;
