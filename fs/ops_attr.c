@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/xattr.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -148,6 +149,9 @@ void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *v
         struct bearer b;
         int rc = bearer_begin(&b, req, OP_SETXATTR, ino);
 
+        /* As with set-uid: nothing made through the mount runs with more than its user has. */
+        if (rc == 0 && b.m->options.squash && strcmp(name, XATTR_NAME_CAPS) == 0)
+                rc = -EPERM;
         if (rc == 0) {
                 rc = b.open ? fsetxattr(b.h.fd, name, value, size, flags) : setxattr(b.path.text, name, value, size, flags);
                 if (rc < 0)

@@ -16,6 +16,8 @@
 #include "fs/reach.h"
 #include "fs/worker.h"
 
+#define CREATE_TRIES 64
+
 /* A directory in which something is being made. */
 struct making {
         struct fs_mount *m;
@@ -129,17 +131,39 @@ static bool keep_writer(struct fs_mount *m, struct node *n, int fd, bool pin)
         return kept;
 }
 
-/* The kernel found no such name; the host may have made one since, which is then opened as it is. */
-static int create_at(struct fs_mount *m, int dirfd, const char *name, mode_t mode, int flags, struct stat *st)
+/* The kernel found no such name, but the host has made one since, and then the kernel asks nobody whether it may be opened. Whom nothing
+ * would forbid it gets it as it is; others look it up once more (ESTALE), and the kernel decides. */
+static int open_made_since(struct fs_mount *m, fuse_req_t req, int dirfd, const char *name, int flags, struct stat *st)
 {
-        int how = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | (flags & (O_EXCL | O_TRUNC));
-        CLEANUP_FD int fd = openat(dirfd, name, how, mode_allowed(m, mode));
+        CLEANUP_FD int fd = openat(dirfd, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        uid_t uid = fuse_req_ctx(req)->uid;
 
-        if (fd < 0)
+        if (fd < 0 && errno == ENOENT)
+                return -ENOENT;
+        if (fd < 0 || fstat(fd, st) < 0 || !S_ISREG(st->st_mode) || st->st_dev != m->source.dev)
+                return -ESTALE;
+        if (uid != 0 && (uid != st->st_uid || !(st->st_mode & S_IRUSR) || !(st->st_mode & S_IWUSR)))
+                return -ESTALE;
+        if ((flags & O_TRUNC) && (ftruncate(fd, 0) < 0 || fstat(fd, st) < 0))
                 return -errno;
-        if (fstat(fd, st) < 0)
-                return -errno;
-        return S_ISREG(st->st_mode) && st->st_dev == m->source.dev ? fd_steal(&fd) : -EEXIST;
+        return fd_steal(&fd);
+}
+
+static int create_at(struct fs_mount *m, fuse_req_t req, int dirfd, const char *name, mode_t mode, int flags, struct stat *st)
+{
+        /* The host may make and remove the name as fast as we look. */
+        for (int i = 0; i < CREATE_TRIES; i++) {
+                CLEANUP_FD int fd = openat(dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK | O_CLOEXEC, mode_allowed(m, mode));
+                int rc = -errno;
+
+                if (fd >= 0)
+                        return fstat(fd, st) < 0 ? -errno : fd_steal(&fd);
+                if (rc == -EEXIST && !(flags & O_EXCL))
+                        rc = open_made_since(m, req, dirfd, name, flags, st);
+                if (rc != -ENOENT)
+                        return rc;
+        }
+        return -ESTALE;
 }
 
 void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
@@ -155,7 +179,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
         if (rc == 0) {
                 since = entry_since(k.m, k.dir);
                 worker_create_as(k.m, req);
-                fd = rc = create_at(k.m, k.h.fd, name, mode, fi->flags, &e.attr);
+                fd = rc = create_at(k.m, req, k.h.fd, name, mode, fi->flags, &e.attr);
         }
         if (rc >= 0)
                 rc = ident_of(fd, "", &ident);

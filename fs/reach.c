@@ -24,10 +24,13 @@ static bool is_node(int fd, const struct node *n)
 static int open_by_handle(struct fs_mount *m, const struct node *n)
 {
         const struct layer *l = layer_of(m, n);
+        int fd;
 
         if (!l->by_handle)
                 return -ESTALE;
-        return ident_open(l->root_fd, &n->ident, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        fd = ident_open(l->root_fd, &n->ident, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        /* The kernel says ENOMEM of an inode that is just being deleted. */
+        return fd == -ENOMEM ? -ESTALE : fd;
 }
 
 /* Does it mean that the object is not there, rather than that we couldn't look? */
