@@ -14,6 +14,7 @@ MOUNT_TESTS += \
 	tests/mount/test_owner.c \
 	tests/mount/test_traps.c \
 	tests/mount/test_fds.c \
+	tests/mount/test_idle.c \
 	tests/mount/test_coherence.c \
 	tests/mount/test_git.c
 STRESS += tests/stress/coherence.c tests/stress/tree.c

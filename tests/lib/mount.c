@@ -44,6 +44,12 @@ static void need_uring(void)
         must(fd >= 0 && write(fd, "Y", 1) == 1, "io_uring can't be switched on: write Y to %s", URING_SWITCH);
 }
 
+/* Other tests' mounts don't reach us, nor wake up an agent that we start. */
+static void own_mounts(void)
+{
+        must(unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0, "a private mount namespace");
+}
+
 /* An unprivileged mount needs the device as every distribution has it, 0666. Where it isn't, we see one of our own there. */
 static void need_fuse_device(struct fixture *f)
 {
@@ -53,7 +59,7 @@ static void need_fuse_device(struct fixture *f)
         must(stat("/dev/fuse", &st) == 0, "/dev/fuse");
         if ((st.st_mode & 0666) == 0666)
                 return;
-        must(unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0, "a private mount namespace");
+        own_mounts();
         must(mknod(own, S_IFCHR | 0666, st.st_rdev) == 0 && chmod(own, 0666) == 0, "mknod %s", own);
         must(mount(own, "/dev/fuse", NULL, MS_BIND, NULL) == 0, "bind %s", own);
 }
@@ -277,12 +283,16 @@ void fixture_mount(struct fixture *f)
 }
 
 /* Ended; whoever is its parent by now may take his time to notice. */
+/* Dead is gone: whoever inherits the agent may take its time to bury it. */
 static bool process_gone(void *arg)
 {
+        const pid_t *pid = arg;
         CLEANUP_FREE char *text = NULL;
+        char path[64];
         const char *state;
 
-        if (fd_read_file(AT_FDCWD, at("/proc", "%d/stat", *(pid_t *)arg), 4096, &text) < 0)
+        snprintf(path, sizeof(path), "/proc/%d/stat", *pid);
+        if (fd_read_file(AT_FDCWD, path, 4096, &text) < 0)
                 return true;
         state = strrchr(text, ')');
         return state && state[1] == ' ' && (state[2] == 'Z' || state[2] == 'X');
@@ -354,6 +364,8 @@ struct fixture *fixture_prepare(const struct variant *v)
         f->bind = bind && *bind == '1';
         f->agent = (struct who){.uid = FIXTURE_UID, .gid = FIXTURE_UID};
         area_new_base(f->base, sizeof(f->base));
+        if (v->own_fs)
+                own_mounts();
         if (v->unprivileged)
                 need_fuse_device(f);
         f->area_fd = area_new(f->base, v->backing == ON_TMPFS, v->own_fs, f->area, sizeof(f->area));

@@ -44,7 +44,7 @@ struct variant {
         char options[64]; /* more -o options */
 };
 
-#define FIXTURE_UID 12345
+#define FIXTURE_UID 65534 /* fusermount3 wants a user with a name: nobody */
 #define FIXTURE_LIFE 300
 
 struct fixture {

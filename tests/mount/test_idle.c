@@ -1,0 +1,153 @@
+/*
+ * What the agent costs when nothing happens: memory a node, and no wake-ups. A program of its own: nothing else may make the kernel forget.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cache/base/fd.h"
+#include "tests/mount/case.h"
+
+#define DIRS 500
+#define FILES 100 /* in each */
+#define NODE_BYTES 200
+#define NAME_BYTES 24 /* "file-N" with its allocation */
+#define RSS_MAX_KB (30 << 10)
+#define SETTLE_SECONDS 60
+#define QUIET_SECONDS 3
+
+static const struct variant lonely[] = {
+        {.backing = ON_TMPFS, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY, .own_fs = true},
+        {.backing = ON_TMPFS, .transport = BY_DEV, .watch = WATCH_BY_INOTIFY, .own_fs = true},
+};
+
+static void make_tree(const char *root, int dirs)
+{
+        for (int d = 0; d < dirs; d++) {
+                must(mkdir(at(root, "dir-%d", d), 0755) == 0, "mkdir");
+                for (int i = 0; i < FILES; i++) {
+                        char text[32];
+
+                        snprintf(text, sizeof(text), "%d/%d", d, i);
+                        put_text(at(root, "dir-%d/file-%d", d, i), text);
+                }
+        }
+}
+
+static void must_say(int fd, int d, int i)
+{
+        char want[32], have[32] = "";
+
+        snprintf(want, sizeof(want), "%d/%d", d, i);
+        must(pread(fd, have, sizeof(have) - 1, 0) == (ssize_t)strlen(want), "read dir-%d/file-%d", d, i);
+        errno = 0;
+        must(strcmp(have, want) == 0, "dir-%d/file-%d says %s", d, i, have);
+}
+
+static void read_tree(const char *root, int dirs)
+{
+        for (int d = 0; d < dirs; d++) {
+                for (int i = 0; i < FILES; i++) {
+                        CLEANUP_FD int fd = open(at(root, "dir-%d/file-%d", d, i), O_RDONLY | O_CLOEXEC);
+
+                        must(fd >= 0, "open dir-%d/file-%d", d, i);
+                        must_say(fd, d, i);
+                }
+        }
+}
+
+static int64_t ask(struct fixture *f, const char *key)
+{
+        int64_t value;
+
+        must(fixture_status(f, key, &value), "status has no %s", key);
+        return value;
+}
+
+static long rss_kb(const struct fixture *f)
+{
+        CLEANUP_FREE char *text = NULL;
+        const char *line;
+        long kb = -1;
+
+        must(fd_read_file(AT_FDCWD, at("/proc", "%d/status", f->pid), 1 << 16, &text) > 0, "/proc/%d/status", f->pid);
+        line = strstr(text, "VmRSS:");
+        must(line && sscanf(line, "VmRSS: %ld", &kb) == 1, "VmRSS");
+        return kb;
+}
+
+/* How often all of the agent's threads have gone to sleep: each wake-up ends in one more. */
+static long long switches(const struct fixture *f)
+{
+        DIR *dir = opendir(at("/proc", "%d/task", f->pid));
+        long long sum = 0;
+        struct dirent *e;
+
+        must(dir, "/proc/%d/task", f->pid);
+        while ((e = readdir(dir))) {
+                CLEANUP_FREE char *text = NULL;
+                const char *line;
+                long long n;
+
+                if (e->d_name[0] == '.')
+                        continue;
+                if (fd_read_file(AT_FDCWD, at("/proc", "%d/task/%s/status", f->pid, e->d_name), 1 << 16, &text) < 0)
+                        continue; /* a thread that ended */
+                line = strstr(text, "\nvoluntary_ctxt_switches:");
+                if (line && sscanf(line, "\nvoluntary_ctxt_switches: %lld", &n) == 1)
+                        sum += n;
+        }
+        closedir(dir);
+        return sum;
+}
+
+struct quiet {
+        struct fixture *f;
+        long long last;
+        struct timespec since;
+};
+
+/* True once nothing woke up for QUIET_SECONDS. */
+static bool has_been_quiet(void *arg)
+{
+        struct quiet *q = arg;
+        long long now = switches(q->f);
+        struct timespec time;
+
+        clock_gettime(CLOCK_MONOTONIC, &time);
+        if (now != q->last) {
+                q->last = now;
+                q->since = time;
+        }
+        return time.tv_sec - q->since.tv_sec > QUIET_SECONDS;
+}
+
+static bool sanitized(void)
+{
+        const char *variant = getenv("DSFS_TEST_SANITIZED");
+
+        return variant && *variant == '1';
+}
+
+CASE_WITH(fds, fifty_thousand_nodes_idle_in_little, lonely)
+{
+        struct quiet quiet = {.f = f, .last = -1};
+        int64_t nodes, bytes;
+
+        if (f->bind)
+                return;
+        make_tree(f->src, DIRS);
+        fixture_wait(f);
+        read_tree(f->mnt, DIRS);
+        nodes = ask(f, "nodes");
+        bytes = ask(f, "node_bytes");
+        errno = 0;
+        must(nodes >= DIRS * FILES, "%ld nodes known", (long)nodes);
+        must(bytes / nodes > 20 && bytes / nodes < NODE_BYTES + NAME_BYTES, "%ld bytes a node", (long)(bytes / nodes));
+        must(sanitized() || rss_kb(f) < RSS_MAX_KB, "%ld KiB resident", rss_kb(f));
+        must(wait_until(has_been_quiet, &quiet, SETTLE_SECONDS), "the agent wakes up though nothing happens");
+        read_tree(f->mnt, 3);
+        must(switches(f) == quiet.last, "reading what is cached woke the agent %lld times", switches(f) - quiet.last);
+}
