@@ -147,6 +147,20 @@ static bool wait_for_work_locked(struct later *l) REQUIRES(l->lock)
         return !l->stop;
 }
 
+/* At a flush all that aren't in use at this moment: once it returns, what was written can be executed on the host, and its watchers have
+ * seen CLOSE_WRITE. */
+static void close_writers(struct later *l, bool flush)
+{
+        bool left;
+
+        atomic_store(&l->writers, false);
+        left = slots_close_idle_writers(l->mount->slots);
+        if (left && flush)
+                left = slots_close_idle_writers(l->mount->slots);
+        if (left)
+                atomic_store(&l->writers, true);
+}
+
 static void *later_run(void *arg)
 {
         struct later *l = arg;
@@ -158,6 +172,7 @@ static void *later_run(void *arg)
                 struct item *list = l->head;
                 bool overflow = l->overflow;
                 uint64_t asked = l->asked;
+                bool flush = asked != l->done;
 
                 l->head = NULL;
                 l->tail = &l->head;
@@ -165,11 +180,9 @@ static void *later_run(void *arg)
                 l->overflow = false;
                 mutex_unlock(&l->lock);
                 carry_out_all(m, list, overflow);
-                if (atomic_load(&l->writers) && clock_now_ns() - looked >= WRITER_IDLE_NS) {
+                if (atomic_load(&l->writers) && (flush || clock_now_ns() - looked >= WRITER_IDLE_NS)) {
                         looked = clock_now_ns();
-                        atomic_store(&l->writers, false);
-                        if (slots_close_idle_writers(m->slots))
-                                atomic_store(&l->writers, true);
+                        close_writers(l, flush);
                 }
                 mutex_lock(&l->lock);
                 l->done = asked;

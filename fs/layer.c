@@ -35,6 +35,7 @@ int layer_open(const char *source, struct layer *ret)
         CLEANUP_FD int probe = -1;
         struct ident ident;
         struct stat st;
+        bool acl;
         int rc;
 
         if (fd < 0)
@@ -45,10 +46,11 @@ int layer_open(const char *source, struct layer *ret)
         if (rc < 0)
                 return rc;
         probe = ident_open(fd, &ident, O_PATH | O_CLOEXEC);
+        acl = keeps_acls(fd);
         *ret = (struct layer){
                 .dev = st.st_dev,
                 .by_handle = probe >= 0,
-                .acl = keeps_acls(fd),
+                .acl = acl,
                 .uid = st.st_uid,
                 .gid = st.st_gid,
                 .root_fd = fd_steal(&fd),
