@@ -124,14 +124,25 @@ static bool has_been_quiet(void *arg)
         return time.tv_sec - q->since.tv_sec > QUIET_SECONDS;
 }
 
-static bool sanitized(void)
+/* Once is enough: whoever else is on this machine may make the kernel drop what it cached. */
+static bool reads_wake_nobody(void *arg)
 {
-        const char *variant = getenv("DSFS_TEST_SANITIZED");
+        const struct fixture *f = arg;
+        long long before = switches(f);
 
-        return variant && *variant == '1';
+        read_tree(f->mnt, 3);
+        return switches(f) == before;
 }
 
-CASE_WITH(fds, fifty_thousand_nodes_idle_in_little, lonely)
+/* A sanitizer needs memory of its own. */
+static bool sanitized(void)
+{
+        const char *variant = getenv("VARIANT");
+
+        return variant && (strcmp(variant, "asan") == 0 || strcmp(variant, "tsan") == 0);
+}
+
+CASE_WITH(idle, fifty_thousand_nodes_idle_in_little, lonely)
 {
         struct quiet quiet = {.f = f, .last = -1};
         int64_t nodes, bytes;
@@ -148,6 +159,5 @@ CASE_WITH(fds, fifty_thousand_nodes_idle_in_little, lonely)
         must(bytes / nodes > 20 && bytes / nodes < NODE_BYTES + NAME_BYTES, "%ld bytes a node", (long)(bytes / nodes));
         must(sanitized() || rss_kb(f) < RSS_MAX_KB, "%ld KiB resident", rss_kb(f));
         must(wait_until(has_been_quiet, &quiet, SETTLE_SECONDS), "the agent wakes up though nothing happens");
-        read_tree(f->mnt, 3);
-        must(switches(f) == quiet.last, "reading what is cached woke the agent %lld times", switches(f) - quiet.last);
+        must(wait_until(reads_wake_nobody, f, SETTLE_SECONDS), "reading what is cached wakes the agent every time");
 }
