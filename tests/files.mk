@@ -24,3 +24,4 @@ UNIT_TESTS += tests/unit/test_control.c tests/unit/test_json.c tests/unit/test_o
 MOUNT_TESTS += tests/mount/test_cli.c
 UNIT_TESTS += tests/unit/test_node.c tests/unit/test_name.c tests/unit/test_slots.c tests/unit/test_ident.c tests/unit/test_fd.c
 STRESS += tests/stress/tables.c
+STRESS += tests/stress/overtaken.c
