@@ -191,6 +191,7 @@ struct node *node_intern(struct node_table *t, const struct ident *ident, mode_t
         n = find_locked(t, s, hash, ident);
         if (n) {
                 atomic_fetch_add(&n->refs, 1);
+                atomic_store_explicit(&n->type, (uint16_t)(mode & S_IFMT), memory_order_relaxed);
                 mutex_unlock(&s->lock);
                 return n;
         }
@@ -201,7 +202,7 @@ struct node *node_intern(struct node_table *t, const struct ident *ident, mode_t
         n = node_alloc_locked(t, s);
         if (n) {
                 n->ident = *ident;
-                n->type = (uint16_t)(mode & S_IFMT);
+                atomic_store_explicit(&n->type, (uint16_t)(mode & S_IFMT), memory_order_relaxed);
                 n->names = NULL;
                 atomic_store(&n->retell, false);
                 atomic_store(&n->refs, 1);

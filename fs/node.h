@@ -28,7 +28,7 @@ struct node {
         struct ident ident;
         uint32_t index;
         _Atomic uint32_t gen;
-        uint16_t type; /* S_IFMT bits of the mode */
+        _Atomic uint16_t type; /* S_IFMT bits of the mode: constant too, unless the first look was at another object */
 
         /* Somebody asked that the kernel be told this node's attributes again later (fs/later.h). */
         atomic_bool retell;

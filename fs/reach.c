@@ -10,9 +10,10 @@
 #include "fs/privs.h"
 
 #define NAMES_TRIED 8U
-#define DEPTH_MAX 2048U /* PATH_MAX / 2: no path is deeper */
+/* What looking for one node may cost, in descriptors opened: twice PATH_MAX / 2 directories. Stale names may lead in circles. */
+#define OPENS_MAX 4096U
 
-static int reach_path(struct fs_mount *m, struct node *n, unsigned depth, struct held *ret);
+static int reach_path(struct fs_mount *m, struct node *n, unsigned *budget, struct held *ret);
 
 static bool is_node(int fd, const struct node *n)
 {
@@ -40,7 +41,7 @@ static bool is_gone(int rc)
 }
 
 /* Through the names that we know; each only as good as what stands there now. */
-static int open_by_name(struct fs_mount *m, struct node *n, unsigned depth)
+static int open_by_name(struct fs_mount *m, struct node *n, unsigned *budget)
 {
         char text[NAME_BYTES_MAX + 1];
         node_id dir_id;
@@ -54,7 +55,7 @@ static int open_by_name(struct fs_mount *m, struct node *n, unsigned depth)
 
                 if (!dir)
                         continue;
-                rc = reach_path(m, dir, depth + 1, &h);
+                rc = reach_path(m, dir, budget, &h);
                 if (rc == 0) {
                         fd = openat(h.fd, text, O_PATH | O_NOFOLLOW | O_CLOEXEC);
                         rc = fd < 0 ? -errno : 0;
@@ -71,27 +72,28 @@ static int open_by_name(struct fs_mount *m, struct node *n, unsigned depth)
 
 /* Directories by handle first: that costs one call whatever the depth. Files by name first: an object opened by handle alone has no name
  * for the host's watchers to be told. */
-static int open_path(struct fs_mount *m, struct node *n, unsigned depth)
+static int open_path(struct fs_mount *m, struct node *n, unsigned *budget)
 {
         int fd;
 
-        if (depth > DEPTH_MAX)
+        if (*budget == 0)
                 return -ESTALE;
+        --*budget;
         if (S_ISDIR(n->type)) {
                 fd = open_by_handle(m, n);
-                return fd >= 0 ? fd : open_by_name(m, n, depth);
+                return fd >= 0 ? fd : open_by_name(m, n, budget);
         }
-        fd = open_by_name(m, n, depth);
+        fd = open_by_name(m, n, budget);
         return fd >= 0 || !layer_of(m, n)->by_handle ? fd : open_by_handle(m, n);
 }
 
-static int reach_path(struct fs_mount *m, struct node *n, unsigned depth, struct held *ret)
+static int reach_path(struct fs_mount *m, struct node *n, unsigned *budget, struct held *ret)
 {
         int fd;
 
         if (slots_get(m->slots, n, SLOT_PATH, ret))
                 return 0;
-        fd = open_path(m, n, depth);
+        fd = open_path(m, n, budget);
         if (fd < 0)
                 return fd;
         *ret = slots_put(m->slots, n, SLOT_PATH, fd);
@@ -131,21 +133,21 @@ static int reopen(struct fs_mount *m, struct node *n, int path_fd, enum slot_mod
         return fd;
 }
 
-int reach(struct fs_mount *m, struct node *n, enum slot_mode mode, struct held *ret)
+/* The node has no descriptor that will do. */
+static int reach_new(struct fs_mount *m, struct node *n, enum slot_mode mode, struct held *ret)
 {
+        unsigned budget = OPENS_MAX;
         struct held path;
         int rc;
         int fd;
 
-        if (slots_get(m->slots, n, mode, ret))
-                return 0;
         if (mode == SLOT_PATH)
-                return reach_path(m, n, 0, ret);
+                return reach_path(m, n, &budget, ret);
         if (!S_ISREG(n->type))
                 return S_ISDIR(n->type) ? -EISDIR : -EINVAL;
         /* A path descriptor that is not kept yet need not be: the better one takes its place at once. */
         if (!slots_get(m->slots, n, SLOT_PATH, &path)) {
-                fd = open_path(m, n, 0);
+                fd = open_path(m, n, &budget);
                 if (fd < 0)
                         return fd;
                 path = (struct held){.fd = fd, .slot = -1};
@@ -156,6 +158,21 @@ int reach(struct fs_mount *m, struct node *n, enum slot_mode mode, struct held *
                 rc = 0;
         }
         slots_release(m->slots, &path);
+        return rc;
+}
+
+int reach(struct fs_mount *m, struct node *n, enum slot_mode mode, struct held *ret)
+{
+        int rc;
+
+        if (slots_get(m->slots, n, mode, ret))
+                return 0;
+        rc = reach_new(m, n, mode, ret);
+        /* The process, or the system, has fewer descriptors than the budget took for granted: what isn't needed goes. */
+        if (rc == -EMFILE || rc == -ENFILE) {
+                slots_trim(m->slots);
+                rc = reach_new(m, n, mode, ret);
+        }
         return rc;
 }
 

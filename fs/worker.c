@@ -47,7 +47,8 @@ static const char *const op_names[OP_COUNT] = {
         [OP_STATX] = "STATX",         [OP_IOCTL] = "IOCTL",
 };
 
-/* Leaving root's filesystem uid drops capabilities from the effective set; they are still permitted, and we act for everybody. */
+/* Leaving root's filesystem uid drops capabilities from the effective set; they are still permitted, and we act for everybody. But not to
+ * use blocks that the filesystem keeps for root, or more than the owner's quota. */
 static void raise_capabilities(void)
 {
         struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -57,6 +58,7 @@ static void raise_capabilities(void)
                 return;
         for (unsigned i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
                 data[i].effective = data[i].permitted;
+        data[CAP_TO_INDEX(CAP_SYS_RESOURCE)].effective &= ~CAP_TO_MASK(CAP_SYS_RESOURCE);
         (void)syscall(SYS_capset, &head, data);
 }
 
