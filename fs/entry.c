@@ -83,8 +83,9 @@ struct node *entry_tell(struct fs_mount *m, struct node *dir, const char *name, 
 
         if (!n)
                 return NULL;
-        name_set(m->names, node_id_of(dir), name, len, n);
-        if (atomic_load(&dir->seq) != since->seq)
+        if (name_set(m->names, node_id_of(dir), name, len, n))
+                later_doubt(m, dir, name, len);
+        else if (atomic_load(&dir->seq) != since->seq)
                 later_entry(m, dir, name, len);
         if (atomic_load(&m->changes) != since->changes && entry_attr(m, n, &now) == 0)
                 ret->attr = now;
@@ -96,8 +97,9 @@ struct node *entry_tell(struct fs_mount *m, struct node *dir, const char *name, 
 void entry_absent(struct fs_mount *m, struct node *dir, const char *name, uint32_t seq, struct fuse_entry_param *ret)
 {
         memset(ret, 0, sizeof(*ret));
-        name_clear(m->names, node_id_of(dir), name, strlen(name));
-        if (atomic_load(&dir->seq) != seq)
+        if (name_clear(m->names, node_id_of(dir), name, strlen(name)))
+                later_doubt(m, dir, name, strlen(name));
+        else if (atomic_load(&dir->seq) != seq)
                 later_entry(m, dir, name, strlen(name));
         /* Without epochs absent names in the root can't be taken back all at once: those are not remembered. */
         ret->entry_timeout = !m->epoch && node_id_of(dir) == NODE_ROOT ? 0 : m->timeout;

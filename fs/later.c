@@ -14,6 +14,7 @@ enum kind {
         LATER_ATTR,
         LATER_CONTENT,
         LATER_ENTRY,
+        LATER_DOUBT,
 };
 
 struct item {
@@ -21,7 +22,7 @@ struct item {
         node_id node;
         enum kind kind;
         uint8_t len;
-        char name[]; /* of LATER_ENTRY */
+        char name[]; /* of LATER_ENTRY and LATER_DOUBT */
 };
 
 struct later {
@@ -85,6 +86,11 @@ void later_entry(struct fs_mount *m, struct node *dir, const char *name, size_t 
         push(m->later, dir, LATER_ENTRY, name, len);
 }
 
+void later_doubt(struct fs_mount *m, struct node *dir, const char *name, size_t len)
+{
+        push(m->later, dir, LATER_DOUBT, name, len);
+}
+
 void later_writer(struct fs_mount *m)
 {
         struct later *l = m->later;
@@ -113,7 +119,8 @@ static void carry_out(struct fs_mount *m, const struct item *item)
                 tell_content(m, n);
                 break;
         case LATER_ENTRY:
-                tell_entry(m, n, item->name, item->len);
+        case LATER_DOUBT:
+                tell_entry(m, n, item->name, item->len, item->kind == LATER_DOUBT);
                 break;
         }
         mount_forget(m, n, 1);

@@ -21,6 +21,9 @@ void later_content(struct fs_mount *m, struct node *n);
 /* The entry `name` of `dir`: what was answered may have been overtaken by a change on the host. */
 void later_entry(struct fs_mount *m, struct node *dir, const char *name, size_t len);
 
+/* The entry `name` of `dir`: the kernel was given different answers, and which it took in last can't be known. */
+void later_doubt(struct fs_mount *m, struct node *dir, const char *name, size_t len);
+
 /* A writable descriptor is open. */
 void later_writer(struct fs_mount *m);
 

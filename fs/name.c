@@ -156,23 +156,26 @@ static void drop_locked(struct name_index *x, struct shard *s, struct name **lin
         free(m);
 }
 
-static void put(struct name_index *x, node_id dir, const char *name, size_t len, struct node *n, bool told)
+/* True if the kernel had been told that the name is another node. */
+static bool put(struct name_index *x, node_id dir, const char *name, size_t len, struct node *n, bool told)
 {
         uint64_t h = hash_of(dir, name, len);
         struct shard *s = &x->shards[h >> 58];
         uint32_t hash = (uint32_t)h;
         struct name **link;
         struct name *m;
+        bool other = false;
 
         mutex_lock(&s->lock);
         link = find_locked(s, hash, dir, name, len);
         if (link && (!told || (*link)->owner == n)) {
                 (*link)->told |= told;
                 mutex_unlock(&s->lock);
-                return;
+                return false;
         }
         if (link) {
                 m = *link;
+                other = m->told;
                 alias_remove(x, m->owner, m);
         } else {
                 if ((!s->buckets || s->count > s->mask) && grow_locked(x, s) < 0 && !s->buckets)
@@ -194,31 +197,35 @@ static void put(struct name_index *x, node_id dir, const char *name, size_t len,
         alias_add(x, n, m);
 out:
         mutex_unlock(&s->lock);
+        return other;
 }
 
-void name_set(struct name_index *x, node_id dir, const char *name, size_t len, struct node *n)
+bool name_set(struct name_index *x, node_id dir, const char *name, size_t len, struct node *n)
 {
-        put(x, dir, name, len, n, true);
+        return put(x, dir, name, len, n, true);
 }
 
 void name_saw(struct name_index *x, node_id dir, const char *name, size_t len, struct node *n)
 {
-        put(x, dir, name, len, n, false);
+        (void)put(x, dir, name, len, n, false);
 }
 
-void name_clear(struct name_index *x, node_id dir, const char *name, size_t len)
+bool name_clear(struct name_index *x, node_id dir, const char *name, size_t len)
 {
         uint64_t h = hash_of(dir, name, len);
         struct shard *s = &x->shards[h >> 58];
         struct name **link;
+        bool told = false;
 
         mutex_lock(&s->lock);
         link = find_locked(s, (uint32_t)h, dir, name, len);
         if (link) {
+                told = (*link)->told;
                 alias_remove(x, (*link)->owner, *link);
                 drop_locked(x, s, link);
         }
         mutex_unlock(&s->lock);
+        return told;
 }
 
 node_id name_belief(struct name_index *x, node_id dir, const char *name, size_t len)

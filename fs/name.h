@@ -20,15 +20,16 @@ struct name_index;
 int name_index_new(struct name_index **ret);
 void name_index_free(struct name_index *x);
 
-/* The kernel is told that `name` of `dir` is `n`: on that the caller holds a reference. What it believed before is replaced. Without memory
- * nothing is noted (the node may be hard to reach then, and events tell more than they need). Any thread. */
-void name_set(struct name_index *x, node_id dir, const char *name, size_t len, struct node *n);
+/* The kernel is told that `name` of `dir` is `n`: on that the caller holds a reference. What it believed before is replaced; true if that
+ * was another node. Without memory nothing is noted (the node may be hard to reach then, and events tell more than they need). Any thread.
+ */
+bool name_set(struct name_index *x, node_id dir, const char *name, size_t len, struct node *n);
 
 /* `name` of `dir` was seen to be `n`, untold. Does nothing if a name stands there. Any thread. */
 void name_saw(struct name_index *x, node_id dir, const char *name, size_t len, struct node *n);
 
-/* `name` of `dir` is nothing any more. Any thread. */
-void name_clear(struct name_index *x, node_id dir, const char *name, size_t len);
+/* `name` of `dir` is nothing any more. True if the kernel had been told that it is something. Any thread. */
+bool name_clear(struct name_index *x, node_id dir, const char *name, size_t len);
 
 /* What the kernel believes `name` of `dir` to be, or NODE_NONE if that isn't known (`seen` names don't count). Any thread. */
 node_id name_belief(struct name_index *x, node_id dir, const char *name, size_t len);

@@ -15,6 +15,9 @@
  * dir->seq
  *
  *   If the answer finds dir->seq raised, it has the name examined once more (later_entry).
+ *   Answers that name the same entry can be under way together (LOOKUP and READDIRPLUS share the directory's lock), and the kernel need not
+ *   take them in in the order in which they wrote the belief. Two that agree do no harm; one that overwrites another belief than its own
+ *   has the name dropped whatever it then seems to be (later_doubt).
  * - Listings: READDIR fills the listing's pages under the directory's lock too. INVAL_ENTRY comes first, if only with a name that can't
  *   be, and INVAL_INODE after it drops what an older READDIR brought.
  * - Attributes: INVAL_INODE raises the inode's version, and the kernel ignores attributes that were asked for before. An inode that the
@@ -83,7 +86,7 @@ static struct node *node_there(struct fs_mount *m, struct node *dir, const char 
         return rc < 0 ? NULL : node_find(m->nodes, &ident);
 }
 
-void tell_entry(struct fs_mount *m, struct node *dir, const char *name, size_t len)
+void tell_entry(struct fs_mount *m, struct node *dir, const char *name, size_t len, bool force)
 {
         struct node *there;
         node_id belief;
@@ -94,7 +97,7 @@ void tell_entry(struct fs_mount *m, struct node *dir, const char *name, size_t l
         there = node_there(m, dir, name, len);
         belief = name_belief(m->names, node_id_of(dir), name, len);
         atomic_fetch_add(&m->told_entries, 1);
-        if (there && belief == node_id_of(there)) {
+        if (there && belief == node_id_of(there) && !force) {
                 (void)fuse_lowlevel_notify_inval_entry(m->session, node_id_of(dir), NO_NAME, sizeof(NO_NAME) - 1);
         } else {
                 struct node *was = node_hold(m->nodes, belief);
@@ -129,7 +132,7 @@ void fs_tell_entry(struct fs_mount *m, const struct ident *dir, const char *name
 
         if (!n)
                 return;
-        tell_entry(m, n, name, len);
+        tell_entry(m, n, name, len, false);
         mount_forget(m, n, 1);
 }
 

@@ -8,6 +8,7 @@
 
 #include "fs/mount.h"
 
-void tell_entry(struct fs_mount *m, struct node *dir, const char *name, size_t len);
+/* With `force` also when the kernel is believed to know what stands there now. */
+void tell_entry(struct fs_mount *m, struct node *dir, const char *name, size_t len, bool force);
 void tell_content(struct fs_mount *m, struct node *n);
 void tell_attr(struct fs_mount *m, struct node *n);
