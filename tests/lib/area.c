@@ -21,6 +21,24 @@
 #define AT_RING 64
 #define AREA_PREFIX "dsfs-test."
 
+/* Reachable until the test's process ends, which is what frees them. */
+struct kept {
+        struct kept *next;
+        char text[];
+};
+static struct kept *kept;
+
+char *keep(const char *text)
+{
+        struct kept *k = malloc(sizeof(*k) + strlen(text) + 1);
+
+        must(k != NULL, "keep");
+        strcpy(k->text, text);
+        k->next = kept;
+        kept = k;
+        return k->text;
+}
+
 const char *at(const char *dir, const char *fmt, ...)
 {
         static char ring[AT_RING][PATH_MAX];

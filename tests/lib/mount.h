@@ -93,6 +93,9 @@ bool fixture_status_text(struct fixture *f, const char *key, char *ret, size_t s
 /* "DIR/NAME…" in one of a few static buffers: for a call's argument, not to keep. */
 const char *at(const char *dir, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* A copy of `text` that stays for the rest of the test. */
+char *keep(const char *text);
+
 /* The filesystem's type at `path` in /proc/self/mountinfo ("" if it is no mount point). */
 void mount_type(const char *path, char *ret, size_t size);
 

@@ -384,8 +384,8 @@ static int edit_side(void *arg)
 CASE(coherence, both_sides_at_once)
 {
         struct gate *edited = gate_new(3), *looked = gate_new(3);
-        struct side host = {strdup(f->src), "host", "mount", 1, edited, looked, f};
-        struct side mount = {strdup(f->mnt), "mount", "host", 2, edited, looked, f};
+        struct side host = {keep(f->src), "host", "mount", 1, edited, looked, f};
+        struct side mount = {keep(f->mnt), "mount", "host", 2, edited, looked, f};
         pid_t a, b;
 
         must(mkdir(at(f->src, "shared"), 0755) == 0, "mkdir");
@@ -416,7 +416,7 @@ static bool says(void *arg)
 
 CASE(coherence, edits_show_without_being_asked_for)
 {
-        struct awaited a = {.path = strdup(at(f->mnt, "file"))};
+        struct awaited a = {.path = keep(at(f->mnt, "file"))};
         char text[32];
 
         put_text(at(f->src, "file"), "first");

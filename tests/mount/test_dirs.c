@@ -177,7 +177,7 @@ static void list_while_changing(struct fixture *f, const char *where)
 {
         unsigned char *seen = malloc(MANY);
         unsigned *stop = shared_new(sizeof(*stop));
-        struct churn churn = {.dir = strdup(at(where, "d")), .stop = stop};
+        struct churn churn = {.dir = keep(at(where, "d")), .stop = stop};
         pid_t child;
 
         must(mkdir(at(f->src, "d"), 0755) == 0, "mkdir");

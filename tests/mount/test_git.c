@@ -84,7 +84,7 @@ static void make_repository(const char *root)
 
 CASE(git, clone_into_the_mount)
 {
-        char *origin = strdup(at(f->plain, "origin")), *clone = strdup(at(f->mnt, "clone"));
+        char *origin = keep(at(f->plain, "origin")), *clone = keep(at(f->mnt, "clone"));
 
         make_repository(origin);
         sh(f->mnt, "git clone -q '%s' clone", origin);
@@ -102,7 +102,7 @@ CASE(git, clone_into_the_mount)
 /* The index stays good on both sides, whoever wrote it: inode numbers, times and sizes are the same. */
 CASE(git, checkout_on_both_sides)
 {
-        char *host = strdup(at(f->src, "repo")), *mount = strdup(at(f->mnt, "repo"));
+        char *host = keep(at(f->src, "repo")), *mount = keep(at(f->mnt, "repo"));
         static const char *const branches[] = {"two", "one", "three", "two", "three", "one"};
 
         make_repository(host);
@@ -139,13 +139,13 @@ static int keep_reading(void *arg)
 /* The mount is read all along while the host changes branches: after the barrier it is the branch and nothing else. */
 CASE(git, checkout_while_the_mount_is_read)
 {
-        char *host = strdup(at(f->src, "repo"));
+        char *host = keep(at(f->src, "repo"));
         static const char *const branches[] = {"two", "three", "two", "one", "two", "three", "one", "two"};
         struct reading *r = shared_new(sizeof(*r));
         pid_t reader;
 
         make_repository(host);
-        r->repo = strdup(at(f->mnt, "repo"));
+        r->repo = keep(at(f->mnt, "repo"));
         reader = child_start(NULL, keep_reading, r);
         for (size_t i = 0; i < ARRAY_LEN(branches); i++) {
                 sh(host, "git checkout -q %s", branches[i]);
@@ -203,7 +203,7 @@ static bool runs(void *arg)
 
 CASE(git, a_c_build)
 {
-        char *mount = strdup(at(f->mnt, "c")), *host = strdup(at(f->src, "c"));
+        char *mount = keep(at(f->mnt, "c")), *host = keep(at(f->src, "c"));
 
         must(mkdir(host, 0755) == 0, "mkdir");
         put_sources(host);

@@ -56,7 +56,7 @@ static int holder(void *arg)
 
 static void exclude(struct fixture *f, int (*lock)(int fd, bool wait))
 {
-        struct locker l = {strdup(at(f->mnt, "lock")), gate_new(2), gate_new(2), lock};
+        struct locker l = {keep(at(f->mnt, "lock")), gate_new(2), gate_new(2), lock};
         CLEANUP_FD int fd = -1;
         pid_t child;
 
@@ -103,7 +103,7 @@ static int asker(void *arg)
 
 CASE(locks, posix_locks_know_their_range_and_holder)
 {
-        char *path = strdup(at(f->mnt, "lock"));
+        char *path = keep(at(f->mnt, "lock"));
         CLEANUP_FD int fd = -1;
 
         put_text(path, "0123456789012345678901234567890");
@@ -116,7 +116,7 @@ CASE(locks, posix_locks_know_their_range_and_holder)
 /* A POSIX lock goes when its process closes any descriptor of the file; an OFD lock with the description only. */
 CASE(locks, closing_releases_what_it_should)
 {
-        char *path = strdup(at(f->mnt, "lock"));
+        char *path = keep(at(f->mnt, "lock"));
         CLEANUP_FD int fd = -1, second = -1;
         struct flock ask = range(F_WRLCK, 0, 0);
 
@@ -158,7 +158,7 @@ CASE(locks, locked_data_is_seen_by_the_next)
         int (*kinds[])(int fd, bool wait) = {flock_it, posix_it, ofd_it};
 
         for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
-                struct locker l = {.path = strdup(at(f->mnt, "counter")), .lock = kinds[k]};
+                struct locker l = {.path = keep(at(f->mnt, "counter")), .lock = kinds[k]};
                 CLEANUP_FD int fd = -1;
                 pid_t children[3];
                 unsigned n;
@@ -186,7 +186,7 @@ static int lock_interrupted(void *arg)
 /* Who waits for a lock can be killed. */
 CASE(locks, waiting_can_be_killed)
 {
-        char *path = strdup(at(f->mnt, "lock"));
+        char *path = keep(at(f->mnt, "lock"));
         CLEANUP_FD int fd = -1;
         pid_t child;
 

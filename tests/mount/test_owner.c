@@ -119,7 +119,7 @@ CASE_WITH(owner, set_uid_programs_are_not_left, owned)
 static int use_it(void *arg)
 {
         struct fixture *f = arg;
-        char *mnt = strdup(f->mnt);
+        char *mnt = keep(f->mnt);
         struct stat st;
 
         must(create_each_kind(mnt) == 0 && chdir("/") == 0, "create");

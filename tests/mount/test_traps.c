@@ -26,7 +26,7 @@ static void run_workers(struct worker *w, unsigned count, int (*fn)(void *arg), 
         pid_t pids[WORKERS];
 
         for (unsigned i = 0; i < count; i++) {
-                w[i] = (struct worker){strdup(f->mnt), strdup(f->src), i, stop};
+                w[i] = (struct worker){keep(f->mnt), keep(f->src), i, stop};
                 pids[i] = child_start(NULL, fn, &w[i]);
         }
         for (unsigned i = 0; i < count; i++)
@@ -299,7 +299,7 @@ CASE(traps, unlinked_open_files_live_on)
 static int replace_or_read(void *arg)
 {
         const struct worker *w = arg;
-        const char *temp = strdup(at(".", "temp%u", w->id));
+        const char *temp = keep(at(".", "temp%u", w->id));
         static char text[9000];
         struct stat st;
 

@@ -46,7 +46,7 @@ struct actor {
 
 static char *partition(const char *root, unsigned id)
 {
-        return strdup(id == EDITORS ? at(root, "shared") : at(root, "p%u", id));
+        return keep(id == EDITORS ? at(root, "shared") : at(root, "p%u", id));
 }
 
 /*
