@@ -206,6 +206,8 @@ struct node *node_intern(struct node_table *t, const struct ident *ident, mode_t
                 n->names = NULL;
                 atomic_store(&n->retell, false);
                 atomic_store(&n->refs, 1);
+                /* What was written is seen by whoever finds the node by its number (node_get): requests come by way of the kernel. */
+                atomic_store_explicit(&n->gen, atomic_load_explicit(&n->gen, memory_order_relaxed), memory_order_release);
                 n->hash_next = s->buckets[(uint32_t)hash & s->bucket_mask];
                 s->buckets[(uint32_t)hash & s->bucket_mask] = n->index;
                 s->count++;

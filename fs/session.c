@@ -84,8 +84,10 @@ void session_init(void *userdata, struct fuse_conn_info *conn)
         conn->congestion_threshold = MAX_BACKGROUND;
         conn->time_gran = 1;
         conn->no_interrupt = 1;
+        mutex_lock(&m->lock); /* for those who look without having been asked by the kernel: see start() */
         m->epoch = conn->proto_minor >= EPOCH_PROTO_MINOR;
         m->timeout = strict ? 0 : FOR_EVER_S;
+        mutex_unlock(&m->lock);
 }
 
 static unsigned fd_budget(unsigned asked)
@@ -190,12 +192,13 @@ static int start(struct fs_mount *m)
                 if (rc < 0)
                         fuse_session_unmount(m->session);
         }
-        /* The first answer: from here on the mount is usable, and the transport is known. */
+        /* The first answer: from here on the mount is usable, and what was negotiated is known. */
         if (rc == 0) {
-                if (stat(m->options.mountpoint, &st) < 0)
-                        rc = -errno;
-                else
+                rc = stat(m->options.mountpoint, &st) < 0 ? -errno : 0;
+                mutex_lock(&m->lock);
+                if (rc == 0)
                         m->connection = minor(st.st_dev);
+                mutex_unlock(&m->lock);
         }
         if (rc == 0 && m->options.transport == FS_TRANSPORT_URING && !atomic_load(&m->uring)) {
                 snprintf(last_words, sizeof(last_words),
