@@ -18,11 +18,19 @@
 #define OPEN_UNLINKED 48 /* of these: each needs one of the budget */
 #define OTHER_FDS 128    /* what an agent holds beside its nodes: rings, sockets, watches */
 #define SETTLE_SECONDS 60
+#define REMOVERS 4
+#define REMOVED_DIRS 30
+#define TINY_BUDGET 64
 
 static const struct variant tight[] = {
         {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY, .max_fds = FD_BUDGET, .nofile = FD_LIMIT},
         {.backing = ON_TMPFS, .transport = BY_DEV, .watch = WATCH_BY_FANOTIFY, .max_fds = FD_BUDGET, .nofile = FD_LIMIT},
         {.backing = ON_EXT4, .transport = BY_DEV, .watch = WATCH_BY_INOTIFY, .max_fds = FD_BUDGET, .nofile = FD_LIMIT},
+};
+
+static const struct variant tiny[] = {
+        {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY, .max_fds = TINY_BUDGET},
+        {.backing = ON_TMPFS, .transport = BY_DEV, .watch = WATCH_BY_INOTIFY, .max_fds = TINY_BUDGET},
 };
 
 static void make_tree(const char *root, int dirs)
@@ -159,6 +167,54 @@ CASE_WITH(fds, a_known_tree_is_removed_with_few_descriptors, tight)
                 must(access(at(f->src, "dir-%d", d), F_OK) < 0, "dir-%d is still there", d);
         }
         must(count_fds(f) <= FD_BUDGET + OTHER_FDS, "%d descriptors", count_fds(f));
+        must_mirror(f);
+}
+
+struct remover {
+        const char *root;
+        int first;
+};
+
+static int remove_share(void *arg)
+{
+        const struct remover *r = arg;
+
+        for (int d = r->first; d < REMOVED_DIRS; d += REMOVERS) {
+                for (int i = 0; i < FILES; i++)
+                        must(unlink(at(r->root, "dir-%d/file-%d", d, i)) == 0, "unlink dir-%d/file-%d", d, i);
+                must(rmdir(at(r->root, "dir-%d", d)) == 0, "rmdir dir-%d", d);
+        }
+        return 0;
+}
+
+static bool fds_went(void *arg)
+{
+        struct pins *p = arg;
+
+        return count_fds(p->f) <= TINY_BUDGET + OTHER_FDS && pins_went(p);
+}
+
+CASE_WITH(fds, several_remove_a_known_tree_with_few_descriptors, tiny)
+{
+        struct pins pins = {.f = f};
+        struct remover removers[REMOVERS];
+        pid_t pids[REMOVERS];
+
+        if (f->bind)
+                return;
+        pins.before = ask(f, "fds_pinned");
+        make_tree(f->src, REMOVED_DIRS);
+        fixture_wait(f);
+        read_tree(f->mnt, REMOVED_DIRS);
+        for (int k = 0; k < REMOVERS; k++) {
+                removers[k] = (struct remover){.root = f->mnt, .first = k};
+                pids[k] = child_start(NULL, remove_share, &removers[k]);
+        }
+        for (int k = 0; k < REMOVERS; k++)
+                must(child_wait(pids[k]) == 0, "remover %d", k);
+        for (int d = 0; d < REMOVED_DIRS; d++)
+                must(access(at(f->src, "dir-%d", d), F_OK) < 0, "dir-%d is still there", d);
+        must(wait_until(fds_went, &pins, SETTLE_SECONDS), "%d descriptors stay, %ld pinned", count_fds(f), (long)ask(f, "fds_pinned"));
         must_mirror(f);
 }
 

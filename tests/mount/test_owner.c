@@ -2,6 +2,7 @@
  * Whose the files are that a container makes, and a mount without privilege.
  */
 #include <fcntl.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -12,6 +13,7 @@
 
 #define OWNER 4242
 #define STRANGER 7777
+#define READ_ONLY_FILES 300 /* several times what `frugal` may hold */
 
 static const struct variant owned[] = {
         {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY, .owner = OWNER},
@@ -21,6 +23,11 @@ static const struct variant owned[] = {
 static const struct variant unprivileged[] = {
         {.backing = ON_EXT4, .transport = BY_DEV, .watch = WATCH_BY_INOTIFY, .unprivileged = true},
         {.backing = ON_TMPFS, .transport = BY_URING, .watch = WATCH_BY_INOTIFY, .unprivileged = true},
+};
+
+static const struct variant frugal[] = {
+        {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_INOTIFY, .unprivileged = true, .max_fds = 64},
+        {.backing = ON_TMPFS, .transport = BY_DEV, .watch = WATCH_BY_INOTIFY, .unprivileged = true, .max_fds = 64},
 };
 
 static int create_each_kind(void *arg)
@@ -151,4 +158,79 @@ CASE_WITH(owner, without_privilege, unprivileged)
         must(child_run(&me, use_as_agent, f) == 0, "as the user");
         if (!f->bind)
                 must(stat(f->mnt, &st) < 0 && errno == EACCES, "root may look without allow_other");
+}
+
+static void must_be_read_only(const char *path, off_t size)
+{
+        struct stat st;
+
+        must(stat(path, &st) == 0, "stat %s", path);
+        errno = 0;
+        must((st.st_mode & 07777) == 0444 && st.st_size == size, "%s has mode %o and %ld bytes", path, st.st_mode, (long)st.st_size);
+}
+
+/* An agent that is not root can't open its own 0444 file for writing again; nor can it keep a descriptor for each. */
+static int write_read_only(void *arg)
+{
+        static int held[READ_ONLY_FILES];
+        struct fixture *f = arg;
+        char *mnt = keep(f->mnt), *src = keep(f->src);
+
+        f->variant.unprivileged = false; /* we are him: see use_as_agent() */
+        for (int i = 0; i < READ_ONLY_FILES; i++) {
+                held[i] = open(at(mnt, "file-%d", i), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+                must(held[i] >= 0 && write(held[i], "one", 3) == 3, "file-%d", i);
+        }
+        for (int i = 0; i < READ_ONLY_FILES; i++) {
+                must(write(held[i], "two", 3) == 3 && close(held[i]) == 0, "writing on in file-%d", i);
+                must_be_read_only(at(src, "file-%d", i), 6);
+        }
+        fixture_wait(f);
+        must_mirror(f);
+        for (int i = 0; i < READ_ONLY_FILES; i++)
+                must(unlink(at(mnt, "file-%d", i)) == 0, "unlink file-%d", i);
+        for (int i = 0; i < READ_ONLY_FILES; i++)
+                must(access(at(src, "file-%d", i), F_OK) < 0 && errno == ENOENT, "file-%d is still there", i);
+        return 0;
+}
+
+CASE_WITH(owner, without_privilege_read_only_files_are_written_and_removed, frugal)
+{
+        struct who me = {.uid = FIXTURE_UID, .gid = FIXTURE_UID};
+
+        must(child_run(&me, write_read_only, f) == 0, "as the user");
+}
+
+static int write_after_fchmod(void *arg)
+{
+        static int held[READ_ONLY_FILES];
+        struct fixture *f = arg;
+        char *mnt = keep(f->mnt), *src = keep(f->src);
+
+        f->variant.unprivileged = false;
+        for (int i = 0; i < READ_ONLY_FILES; i++) {
+                held[i] = open(at(mnt, "file-%d", i), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+                must(held[i] >= 0 && write(held[i], "one", 3) == 3 && fchmod(held[i], 0444) == 0, "file-%d", i);
+        }
+        for (int i = 0; i < READ_ONLY_FILES; i++) {
+                char text[8] = "";
+
+                must(write(held[i], "two", 3) == 3 && fsync(held[i]) == 0, "writing on in file-%d", i);
+                must_be_read_only(at(src, "file-%d", i), 6);
+                must(ftruncate(held[i], 5) == 0 && posix_fadvise(held[i], 0, 0, POSIX_FADV_DONTNEED) == 0, "ftruncate file-%d", i);
+                must(pread(held[i], text, sizeof(text), 0) == 5 && strcmp(text, "onetw") == 0, "file-%d says %s", i, text);
+                must_be_read_only(at(src, "file-%d", i), 5);
+                must(close(held[i]) == 0, "close");
+                must(open(at(mnt, "file-%d", i), O_WRONLY) < 0 && errno == EACCES, "file-%d opens for writing", i);
+        }
+        fixture_wait(f);
+        must_mirror(f);
+        return 0;
+}
+
+CASE_WITH(owner, without_privilege_writing_goes_on_after_fchmod, frugal)
+{
+        struct who me = {.uid = FIXTURE_UID, .gid = FIXTURE_UID};
+
+        must(child_run(&me, write_after_fchmod, f) == 0, "as the user");
 }

@@ -3,6 +3,8 @@
  * files are that a container makes.
  */
 #include <fcntl.h>
+#include <stdatomic.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -14,6 +16,8 @@
 #define OWNER 4242
 #define STRANGER 7777
 #define TEAM 5000
+#define RACES 400
+#define SECRET "the host's"
 
 /* The sources below belong to OWNER, so what he creates is his with the mount and without. */
 static const struct variant owned[] = {
@@ -271,4 +275,79 @@ CASE(perms, setuid_bits_go_with_another_users_write)
 {
         prepare(f, make_setuid);
         oracle_compare(f, as_stranger_on_setuid);
+}
+
+struct race {
+        struct gate *gate;
+        const char *mnt;
+        int errors[RACES]; /* of open(); 0: it gave a descriptor */
+        bool leaked[RACES];
+};
+
+/* Somewhere within what a request takes, so that the host's file turns up at each moment of it. */
+static void spin(struct dice *dice)
+{
+        static atomic_uint spun;
+
+        for (unsigned n = dice_roll(dice, 20000); n; n--)
+                atomic_fetch_add_explicit(&spun, 1, memory_order_relaxed);
+}
+
+static int create_against_the_host(void *arg)
+{
+        struct race *race = arg;
+        struct dice dice = {1};
+
+        for (int i = 0; i < RACES; i++) {
+                char text[sizeof(SECRET)] = "";
+                CLEANUP_FD int fd = -1;
+
+                gate_pass(race->gate);
+                spin(&dice);
+                fd = open(at(race->mnt, "race/%d", i), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+                race->errors[i] = fd < 0 ? errno : 0;
+                gate_pass(race->gate); /* by now the host has written */
+                race->leaked[i] = fd >= 0 && (pread(fd, text, sizeof(text) - 1, 0) > 0 || pwrite(fd, "mine", 4, 0) != 4);
+        }
+        return 0;
+}
+
+/* True if it was the host that made the file. */
+static bool create_on_the_host(const char *path)
+{
+        CLEANUP_FD int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+        must(fd >= 0 || errno == EEXIST, "%s", path);
+        must(fd < 0 || fd_write_full(fd, SECRET, strlen(SECRET)) == 0, "%s", path);
+        return fd >= 0;
+}
+
+CASE(perms, creating_what_the_host_just_made_opens_only_what_one_may)
+{
+        static bool hosts[RACES];
+        struct race *race = shared_new(sizeof(*race));
+        struct who user = {.uid = 1000, .gid = 1000};
+        struct dice dice = {2};
+        pid_t pid;
+
+        make_dir(f->src, "race", 0, 0, 0777);
+        must(chmod(at(f->src, "race"), 0777) == 0, "chmod");
+        fixture_wait(f);
+        race->gate = gate_new(2);
+        race->mnt = f->mnt;
+        pid = child_start(&user, create_against_the_host, race);
+        for (int i = 0; i < RACES; i++) {
+                gate_pass(race->gate);
+                spin(&dice);
+                hosts[i] = create_on_the_host(at(f->src, "race/%d", i));
+                gate_pass(race->gate);
+        }
+        must(child_wait(pid) == 0, "the user");
+        for (int i = 0; i < RACES; i++) {
+                errno = race->errors[i];
+                must(race->errors[i] == (hosts[i] ? EACCES : 0), "race %d, the file is %s", i, hosts[i] ? "the host's" : "ours");
+                must(!race->leaked[i], "race %d: what it opened is not what it made", i);
+        }
+        fixture_wait(f);
+        must_mirror(f);
 }
