@@ -46,7 +46,7 @@ struct actor {
 
 static char *partition(const char *root, unsigned id)
 {
-        return keep(id == EDITORS ? at(root, "shared") : at(root, "p%u", id));
+        return strdup(id == EDITORS ? at(root, "shared") : at(root, "p%u", id));
 }
 
 /*
@@ -228,8 +228,11 @@ static void fill(const struct run *run)
         for (unsigned k = 0; k <= EDITORS; k++) {
                 struct dice one = {run->seed + k}, two = one;
 
-                edit_fill(partition(run->f->src, k), &one);
-                edit_fill(partition(run->f->plain, k), &two);
+                CLEANUP_FREE char *source = partition(run->f->src, k);
+                CLEANUP_FREE char *shadow = partition(run->f->plain, k);
+
+                edit_fill(source, &one);
+                edit_fill(shadow, &two);
         }
 }
 
