@@ -20,6 +20,7 @@ FS_SRCS := \
 	fs/ring.c \
 	fs/session.c \
 	fs/slots.c \
+	fs/stay.c \
 	fs/tell.c \
 	fs/worker.c
 

@@ -37,6 +37,7 @@
 
 #include "cache/base/thread.h"
 #include "fs/offload.h"
+#include "fs/stay.h"
 
 /* What wakes a ring's thread. The process must have no other use for it. */
 #define RING_SIGNAL (SIGRTMIN + 4)
@@ -48,6 +49,7 @@ struct ring {
         sigset_t awaiting; /* the thread's mask, with RING_SIGNAL let in */
         /* The thread's own. */
         unsigned expected; /* jobs whose answer is still to be made */
+        struct stay stay;
 
         struct mutex lock; /* never held over a job's answer */
         struct cond posted;
@@ -109,6 +111,7 @@ static void end_ring(void *arg)
                 answer_all(r, take_all(r, false));
         }
         current = NULL;
+        stay_release(&r->stay);
         cond_release(&r->posted);
         mutex_release(&r->lock);
         free(r);
@@ -148,6 +151,7 @@ static struct ring *new_ring(void)
         pthread_sigmask(SIG_BLOCK, &ours, &r->awaiting);
         sigdelset(&r->awaiting, RING_SIGNAL);
         pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+        stay_init(&r->stay);
         current = r;
         return r;
 }
@@ -172,6 +176,8 @@ int __wrap_io_uring_submit_and_wait(struct io_uring *uring, unsigned wait_nr)
         struct ring *r = current ? current : new_ring();
         int submitted;
 
+        if (r)
+                stay_look(&r->stay);
         if (!r || !r->expected)
                 return __real_io_uring_submit_and_wait(uring, wait_nr);
 

@@ -25,3 +25,4 @@ MOUNT_TESTS += tests/mount/test_cli.c tests/mount/test_recover.c
 UNIT_TESTS += tests/unit/test_node.c tests/unit/test_name.c tests/unit/test_slots.c tests/unit/test_ident.c tests/unit/test_fd.c
 STRESS += tests/stress/tables.c
 STRESS += tests/stress/overtaken.c
+UNIT_TESTS += tests/unit/test_stay.c
