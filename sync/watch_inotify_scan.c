@@ -234,10 +234,19 @@ static int read_entry(struct ino *n, struct watch_dir *d, int dirfd, const struc
         return 0;
 }
 
+/* A descriptor to read the directory `fd` with. Our looking is no access of the developer's: it leaves the access time alone, where the
+ * directory is ours to say so. */
+static int open_to_read(int fd)
+{
+        int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOATIME);
+
+        return own < 0 && errno == EPERM ? openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : own;
+}
+
 /* Read the directory `fd`; the directories in it are watched and put on `todo`. */
 static void read_dir(struct ino *n, struct watch_dir *d, int fd, bool tell, struct todo *todo)
 {
-        int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int own = open_to_read(fd);
         DIR *dir = own < 0 ? NULL : fdopendir(own);
         const struct dirent *e;
         int rc = 0;

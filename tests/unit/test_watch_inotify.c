@@ -44,6 +44,20 @@ INOTIFY_TEST(watch_inotify, a_limit_reached_later_is_told)
         cr_assert(stats.degraded);
 }
 
+INOTIFY_TEST(watch_inotify, looking_is_no_access)
+{
+        const struct timespec times[2] = {{.tv_sec = 1000}, {.tv_sec = 2000}};
+        struct stat st;
+
+        place_do(p, "mkdir a;create a/f");
+        must(utimensat(AT_FDCWD, at(p->src, "a"), times, 0) == 0, "utimensat");
+        place_watch(p, NULL);
+        place_do(p, "mv a b");
+        place_settle(p);
+        must(stat(at(p->src, "b"), &st) == 0, "stat");
+        cr_assert_eq(st.st_atim.tv_sec, 1000);
+}
+
 INOTIFY_TEST(watch_inotify, watches_go_with_their_directories)
 {
         struct watch_stats stats;
