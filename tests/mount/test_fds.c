@@ -9,9 +9,9 @@
 
 #include "cache/base/fd.h"
 #include "tests/mount/case.h"
+#include "tests/mount/numbered.h"
 
 #define DIRS 200
-#define FILES 100        /* in each */
 #define FD_LIMIT 1024    /* the agent's */
 #define FD_BUDGET 128    /* max_fds */
 #define OPEN_FILES 3000  /* the test's own, at once */
@@ -32,49 +32,6 @@ static const struct variant tiny[] = {
         {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY, .max_fds = TINY_BUDGET},
         {.backing = ON_TMPFS, .transport = BY_DEV, .watch = WATCH_BY_INOTIFY, .max_fds = TINY_BUDGET},
 };
-
-static void make_tree(const char *root, int dirs)
-{
-        for (int d = 0; d < dirs; d++) {
-                must(mkdir(at(root, "dir-%d", d), 0755) == 0, "mkdir");
-                for (int i = 0; i < FILES; i++) {
-                        char text[32];
-
-                        snprintf(text, sizeof(text), "%d/%d", d, i);
-                        put_text(at(root, "dir-%d/file-%d", d, i), text);
-                }
-        }
-}
-
-static void must_say(int fd, int d, int i)
-{
-        char want[32], have[32] = "";
-
-        snprintf(want, sizeof(want), "%d/%d", d, i);
-        must(pread(fd, have, sizeof(have) - 1, 0) == (ssize_t)strlen(want), "read dir-%d/file-%d", d, i);
-        errno = 0;
-        must(strcmp(have, want) == 0, "dir-%d/file-%d says %s", d, i, have);
-}
-
-static void read_tree(const char *root, int dirs)
-{
-        for (int d = 0; d < dirs; d++) {
-                for (int i = 0; i < FILES; i++) {
-                        CLEANUP_FD int fd = open(at(root, "dir-%d/file-%d", d, i), O_RDONLY | O_CLOEXEC);
-
-                        must(fd >= 0, "open dir-%d/file-%d", d, i);
-                        must_say(fd, d, i);
-                }
-        }
-}
-
-static int64_t ask(struct fixture *f, const char *key)
-{
-        int64_t value;
-
-        must(fixture_status(f, key, &value), "status has no %s", key);
-        return value;
-}
 
 static int count_fds(const struct fixture *f)
 {

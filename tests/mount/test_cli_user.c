@@ -1,0 +1,155 @@
+/*
+ * Without root; and who else may get in the way.
+ */
+#include "tests/mount/cli.h"
+
+#define TEST_UID 12345
+
+TestSuite(cli_user, .init = start, .fini = stop, .timeout = 600);
+
+/* fusermount3 wants its user to have a name. */
+static void name_user(void)
+{
+        CLEANUP_FREE char *passwd = NULL;
+        CLEANUP_FREE char *text = NULL;
+        CLEANUP_FREE char *more = NULL;
+
+        cr_assert_gt(fd_read_file(AT_FDCWD, "/etc/passwd", 1 << 20, &text), 0);
+        cr_assert_gt(asprintf(&more, "%sdsfs-test:x:%d:%d::/:/bin/sh\n", text, TEST_UID, TEST_UID), 0);
+        cr_assert_gt(asprintf(&passwd, "%s/passwd", box.base), 0);
+        put(box.base, "passwd", more);
+        cr_assert_eq(mount(passwd, "/etc/passwd", NULL, MS_BIND, NULL), 0);
+}
+
+static void become_unprivileged(void)
+{
+        CLEANUP_FREE char *fuse = NULL;
+        const char *const own[] = {"run", "state", "app", "mnt", "app/greeting"};
+        struct stat st;
+
+        /* The device as every distribution has it. */
+        cr_assert_eq(stat("/dev/fuse", &st), 0);
+        cr_assert_gt(asprintf(&fuse, "%s/fuse", box.base), 0);
+        cr_assert_eq(mknod(fuse, S_IFCHR | 0666, st.st_rdev), 0);
+        cr_assert(chmod(fuse, 0666) == 0 && mount(fuse, "/dev/fuse", NULL, MS_BIND, NULL) == 0);
+        for (size_t i = 0; i < ARRAY_LEN(own); i++) {
+                char path[192];
+
+                snprintf(path, sizeof(path), "%s/%s", box.base, own[i]);
+                cr_assert_eq(chown(path, TEST_UID, TEST_UID), 0);
+        }
+        name_user();
+        box.uid = TEST_UID;
+}
+
+static void user_conf(const char *text)
+{
+        CLEANUP_FREE char *path = NULL;
+
+        put(box.base, "fuse.conf", text);
+        cr_assert_gt(asprintf(&path, "%s/fuse.conf", box.base), 0);
+        cr_assert_eq(mount(path, "/etc/fuse.conf", NULL, MS_BIND, NULL), 0);
+}
+
+static void expect_readable_by(uid_t uid)
+{
+        const char *argv[] = {"cat", box.mnt, NULL};
+        char path[160];
+
+        snprintf(path, sizeof(path), "%s/greeting", box.mnt);
+        argv[1] = path;
+        proc_run(argv, uid, &box.r);
+        cr_assert_eq(box.r.status, 0, "%s", box.r.err);
+        cr_assert_str_eq(box.r.out, "hello\n");
+}
+
+Test(cli_user, a_user_mounts_and_unmounts)
+{
+        json_t *m;
+
+        become_unprivileged();
+        expect_exit(0, "mount", box.src, box.mnt);
+        m = status_mount(0);
+        cr_assert_str_eq(json_string_value(json_object_get(m, "watch")), "inotify");
+        json_decref(m);
+        expect_readable_by(TEST_UID);
+        expect_exit(0, "wait", box.mnt);
+        expect_exit(0, "umount", box.mnt);
+        expect_nothing_left();
+}
+
+Test(cli_user, a_user_recovers_from_a_killed_agent)
+{
+        become_unprivileged();
+        expect_exit(0, "mount", box.src, box.mnt);
+        kill_agent();
+        (void)DSFS("status");
+        expect_exit(0, "mount", box.src, box.mnt);
+        expect_readable_by(TEST_UID);
+        kill_agent();
+        expect_exit(0, "umount", box.mnt);
+        expect_nothing_left();
+}
+
+Test(cli_user, a_user_may_let_others_in_when_fuse_conf_permits)
+{
+        become_unprivileged();
+        user_conf("# nothing\n");
+        expect_exit(1, "mount", box.src, box.mnt, "-o", "allow_other");
+        expect_said(box.r.err, "user_allow_other");
+        expect_said(box.r.err, "/etc/fuse.conf");
+        expect_nothing_left();
+        cr_assert_eq(umount("/etc/fuse.conf"), 0);
+        user_conf("user_allow_other\n");
+        cr_assert_eq(chmod(box.src, 0755), 0);
+        expect_exit(0, "mount", box.src, box.mnt, "-o", "allow_other");
+        expect_readable_by(TEST_UID + 1);
+        expect_exit(0, "umount", box.mnt);
+}
+
+Test(cli_user, what_a_user_serves_lazily_ends_too)
+{
+        CLEANUP_FD int held = -1;
+        pid_t pid;
+
+        become_unprivileged();
+        user_conf("user_allow_other\n");
+        expect_exit(0, "mount", box.src, box.mnt, "-o", "allow_other");
+        pid = agent_pid();
+        held = open(box.mnt, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        cr_assert_geq(held, 0);
+        expect_exit(1, "umount", box.mnt);
+        expect_exit(0, "umount", "--lazy", box.mnt);
+        cr_assert(is_gone(&pid));
+        expect_nothing_left();
+}
+
+Test(cli_user, two_mounts_at_once_make_one)
+{
+        const char *argv[] = {getenv("DSFS_BIN"), "mount", box.src, NULL};
+        pid_t pids[6];
+        int ok = 0;
+
+        for (size_t i = 0; i < ARRAY_LEN(pids); i++)
+                pids[i] = proc_start(argv, 0, NULL);
+        for (size_t i = 0; i < ARRAY_LEN(pids); i++) {
+                int code = proc_wait(pids[i]);
+
+                cr_assert(code == 0 || code == 1, "exit %d", code);
+                ok += code == 0;
+        }
+        cr_assert_eq(ok, 1, "%d of them mounted", ok);
+        expect_exit(0, "umount", "app");
+        expect_nothing_left();
+}
+
+Test(cli_user, a_runtime_directory_that_others_enter_is_refused)
+{
+        char dir[160];
+
+        snprintf(dir, sizeof(dir), "%s/run/dsfs", box.base);
+        cr_assert(mkdir(dir, 0755) == 0 && chmod(dir, 0755) == 0);
+        expect_exit(1, "mount", box.src, box.mnt);
+        expect_said(box.r.err, dir);
+        expect_said(box.r.err, "chmod 700");
+}
