@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cache/base/fd.h"
+#include "fs/backing.h"
 #include "fs/later.h"
 #include "fs/reach.h"
 
@@ -90,7 +91,8 @@ struct node *entry_tell(struct fs_mount *m, struct node *dir, const char *name, 
         if (atomic_load(&m->changes) != since->changes && entry_attr(m, n, &now) == 0)
                 ret->attr = now;
         ret->ino = node_id_of(n);
-        ret->attr_timeout = ret->entry_timeout = m->timeout;
+        ret->entry_timeout = m->timeout;
+        ret->attr_timeout = backing_attr_timeout(m, n);
         return n;
 }
 

@@ -1,5 +1,6 @@
 FS_SRCS := \
 	fs/attach.c \
+	fs/backing.c \
 	fs/entry.c \
 	fs/later.c \
 	fs/layer.c \

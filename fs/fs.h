@@ -18,15 +18,21 @@ enum fs_transport {
         FS_TRANSPORT_DEV,
 };
 
+enum fs_profile {
+        FS_PROFILE_SOURCE, /* many small files: what is warm is read from the kernel's caches, with no request */
+        FS_PROFILE_DATA,   /* large files, many writes: open files are passed through to their backing (needs CAP_SYS_ADMIN) */
+};
+
 enum fs_coherence {
         FS_COHERENCE_EVENTS, /* the kernel caches for ever; fs_tell_*() takes back */
         FS_COHERENCE_STRICT, /* the source raises no events: nothing is cached across opens */
 };
 
 struct fs_options {
-        const char *source;     /* absolute, canonical */
-        const char *mountpoint; /* absolute, existing directory */
-        const char *name;       /* shown as the mount's source in /proc/mounts: "dsfs:NAME" */
+        const char *source;      /* absolute, canonical */
+        const char *mountpoint;  /* absolute, existing directory */
+        const char *name;        /* shown as the mount's source in /proc/mounts: "dsfs:NAME" */
+        enum fs_profile profile; /* the one wished for: see fs_stats */
         enum fs_transport transport;
         enum fs_coherence coherence;
         bool readonly;
@@ -39,6 +45,9 @@ struct fs_options {
 struct fs_stats {
         bool uring;                                                /* the transport in use */
         bool ended;                                                /* unmounted, by whomever */
+        enum fs_profile profile;                                   /* in use */
+        const char *profile_note;                                  /* why it isn't the one wished for, one phrase; or NULL */
+        uint64_t passed, not_passed;                               /* data: files open; opens that could not be passed through */
         uint64_t nodes;                                            /* inodes that the kernel knows */
         uint64_t names;                                            /* names that it knows them by */
         uint64_t table_bytes;                                      /* memory of the node table */

@@ -1,5 +1,6 @@
 #include "fs/mount.h"
 
+#include "fs/backing.h"
 #include "fs/later.h"
 
 void mount_forget(struct fs_mount *m, struct node *n, uint64_t count)
@@ -16,10 +17,16 @@ void fs_mount_stats(struct fs_mount *m, struct fs_stats *ret)
         struct fs_op_count ops[64];
         size_t count = fs_mount_op_counts(m, ops, sizeof(ops) / sizeof(ops[0]));
         struct slots_stats slots;
+        struct backing_stats backing;
 
+        backing_stats(m, &backing);
         slots_stats(m->slots, &slots);
         *ret = (struct fs_stats){
                 .uring = atomic_load(&m->uring),
+                .profile = backing_in_use(m) ? FS_PROFILE_DATA : FS_PROFILE_SOURCE,
+                .profile_note = atomic_load(&m->profile_note),
+                .passed = backing.files,
+                .not_passed = backing.refused,
                 .nodes = node_count(m->nodes),
                 .names = name_count(m->names),
                 .table_bytes = node_table_bytes(m->nodes) + name_index_bytes(m->names),

@@ -15,6 +15,7 @@
 #include "fs/node.h"
 #include "fs/slots.h"
 
+struct backings;
 struct later;
 struct offload;
 struct worker;
@@ -28,6 +29,7 @@ struct fs_mount {
         struct slots *slots;
         struct offload *offload;
         struct later *later;
+        struct backings *backings; /* NULL in the source profile */
         struct layer source;
         bool privileged; /* we may act for any user: backing objects are made as their owner */
         bool epoch;      /* the kernel can be told to distrust all names at once */
@@ -38,6 +40,8 @@ struct fs_mount {
 
         _Atomic uint64_t told_entries, told_content, told_attrs, told_all, chowns_ignored;
         atomic_bool uring;
+        /* Why the data profile is not to be had; set once, before the first OPEN is answered. */
+        const char *_Atomic profile_note;
         _Atomic unsigned patient; /* threads that wait for a descriptor to be forgotten (fs/ops_remove.c) */
         /* Raised before what fs_tell_*() says is looked up in the node table (fs/tell.c). */
         _Atomic uint64_t changes;

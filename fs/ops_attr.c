@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "cache/base/fd.h"
+#include "fs/backing.h"
 #include "fs/entry.h"
 #include "fs/later.h"
 #include "fs/ops.h"
@@ -104,7 +105,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, s
         if (rc < 0)
                 fuse_reply_err(req, -rc);
         else
-                fuse_reply_attr(req, &st, m->timeout);
+                fuse_reply_attr(req, &st, backing_attr_timeout(m, n));
 }
 
 /* An object whose extended attributes are asked for: by descriptor where one is open, else by way of procfs, which follows to the object

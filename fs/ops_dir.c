@@ -120,9 +120,13 @@ static void list(fuse_req_t req, struct fs_mount *m, fuse_ino_t ino, size_t size
 
 void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+        const struct fs_mount *m = worker_serve(req, OP_OPENDIR);
+
         (void)ino;
-        (void)worker_serve(req, OP_OPENDIR);
-        fuse_reply_open(req, fi);
+        if (m->options.coherence == FS_COHERENCE_EVENTS)
+                fuse_reply_err(req, ENOSYS);
+        else
+                fuse_reply_open(req, fi);
 }
 
 void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)

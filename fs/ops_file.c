@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "fs/backing.h"
 #include "fs/later.h"
 #include "fs/offload.h"
 #include "fs/ops.h"
@@ -15,13 +16,46 @@
 #include "fs/reach.h"
 #include "fs/worker.h"
 
-/* Only where the kernel is not to keep pages from one open to the next (FS_COHERENCE_STRICT). */
+static void open_passed(fuse_req_t req, struct fs_mount *m, struct node *n, struct fuse_file_info *fi)
+{
+        struct held h;
+        int rc = n ? reach(m, n, SLOT_PATH, &h) : -ESTALE;
+
+        if (rc == 0) {
+                rc = backing_open(m, req, n, h.fd, fi);
+                slots_release(m->slots, &h);
+        }
+        if (rc < 0)
+                fuse_reply_err(req, -rc);
+        else if (fuse_reply_open(req, fi) < 0)
+                backing_unopen(m, n, fi->flags);
+}
+
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-        (void)ino;
-        (void)worker_serve(req, OP_OPEN);
+        struct fs_mount *m = worker_serve(req, OP_OPEN);
+
+        if (backing_in_use(m)) {
+                open_passed(req, m, mount_node(m, ino), fi);
+                return;
+        }
+        /* Said once, the kernel doesn't ask again, unless it is not to keep pages from one open to the next. */
+        if (m->options.coherence == FS_COHERENCE_EVENTS) {
+                fuse_reply_err(req, ENOSYS);
+                return;
+        }
         fi->keep_cache = 0;
         fuse_reply_open(req, fi);
+}
+
+void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+        struct fs_mount *m = worker_serve(req, OP_RELEASE);
+        struct node *n = mount_node(m, ino);
+
+        if (n && backing_in_use(m))
+                backing_close(m, req, n, fi->flags);
+        fuse_reply_err(req, 0);
 }
 
 struct read_job {

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/backing.h"
 #include "fs/entry.h"
 #include "fs/ops.h"
 #include "fs/reach.h"
@@ -88,7 +89,7 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         if (rc < 0)
                 fuse_reply_err(req, -rc);
         else
-                fuse_reply_attr(req, &st, m->timeout);
+                fuse_reply_attr(req, &st, backing_attr_timeout(m, n));
 }
 
 void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct fuse_file_info *fi)
@@ -108,7 +109,7 @@ void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct fuse_f
         if (rc < 0)
                 fuse_reply_err(req, -rc);
         else
-                fuse_reply_statx(req, 0, &stx, m->timeout);
+                fuse_reply_statx(req, 0, &stx, backing_attr_timeout(m, n));
 }
 
 void op_readlink(fuse_req_t req, fuse_ino_t ino)

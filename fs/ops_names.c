@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cache/base/fd.h"
+#include "fs/backing.h"
 #include "fs/entry.h"
 #include "fs/later.h"
 #include "fs/ops.h"
@@ -166,6 +167,32 @@ static int create_at(struct fs_mount *m, fuse_req_t req, int dirfd, const char *
         return -ESTALE;
 }
 
+/* Answer with a new file, open as `fi` asks: e->attr and e->ino are set. Takes what is in *fd. */
+static void created(fuse_req_t req, struct fs_mount *m, struct node *n, int *fd, bool pin, struct fuse_entry_param *e,
+                    struct fuse_file_info *fi)
+{
+        int rc = backing_in_use(m) ? backing_open(m, req, n, *fd, fi) : -ENOSYS;
+        bool passed = rc == 0;
+
+        if (rc == -ENOSYS) {
+                fi->keep_cache = 1;
+                rc = 0;
+        }
+        /* A file that is passed through and has a name is the kernel's to keep open, and to close for the host's watchers. */
+        if (rc == 0 && (pin || !passed) && !keep_writer(m, n, fd_steal(fd), pin))
+                rc = -ENFILE;
+        e->attr_timeout = backing_attr_timeout(m, n);
+        if (rc < 0)
+                fuse_reply_err(req, -rc);
+        else
+                rc = fuse_reply_create(req, e, fi);
+        if (rc < 0) {
+                if (passed)
+                        backing_unopen(m, n, fi->flags);
+                mount_forget(m, n, 1);
+        }
+}
+
 void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
         CLEANUP_FD int fd = -1;
@@ -193,10 +220,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                 return;
         }
         later_attr(k.m, k.dir);
-        (void)keep_writer(k.m, n, fd_steal(&fd), false);
-        fi->keep_cache = 1;
-        if (fuse_reply_create(req, &e, fi) < 0)
-                mount_forget(k.m, n, 1);
+        created(req, k.m, n, &fd, false, &e, fi);
 }
 
 void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
@@ -223,14 +247,7 @@ void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file
                 return;
         }
         assert(n);
-        if (!keep_writer(k.m, n, fd_steal(&fd), true)) {
-                mount_forget(k.m, n, 1);
-                fuse_reply_err(req, ENFILE);
-                return;
-        }
         e.ino = node_id_of(n);
-        e.attr_timeout = e.entry_timeout = k.m->timeout;
-        fi->keep_cache = 1;
-        if (fuse_reply_create(req, &e, fi) < 0)
-                mount_forget(k.m, n, 1);
+        e.entry_timeout = k.m->timeout;
+        created(req, k.m, n, &fd, true, &e, fi);
 }

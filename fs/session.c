@@ -18,6 +18,7 @@
 #include "cache/base/fd.h"
 #include "cache/base/log.h"
 #include "fs/attach.h"
+#include "fs/backing.h"
 #include "fs/later.h"
 #include "fs/mount.h"
 #include "fs/offload.h"
@@ -41,12 +42,14 @@ static _Thread_local char last_words[512];
 static void hear(enum fuse_log_level level, const char *fmt, va_list ap)
 {
         char line[sizeof(last_words)];
+        int error = errno;
 
         vsnprintf(line, sizeof(line), fmt, ap);
         line[strcspn(line, "\n")] = '\0';
         if (level <= FUSE_LOG_ERR)
                 memcpy(last_words, line, sizeof(line));
         log_debug("libfuse: %s", line);
+        errno = error; /* callers look at it after libfuse has complained */
 }
 
 void session_init(void *userdata, struct fuse_conn_info *conn)
@@ -77,6 +80,8 @@ void session_init(void *userdata, struct fuse_conn_info *conn)
         }
         if (m->options.xattr && m->source.acl)
                 fuse_set_feature_flag(conn, FUSE_CAP_POSIX_ACL);
+        if (m->options.profile == FS_PROFILE_DATA)
+                backing_negotiate(m, conn);
         if (m->options.transport == FS_TRANSPORT_DEV)
                 fuse_unset_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
         conn->max_write = MAX_WRITE;
@@ -142,12 +147,11 @@ static int make_session(struct fs_mount *m)
         CLEANUP_FREE char *options = attach_options(m);
         char *argv[] = {"dsfs", "-o", options, NULL};
         struct fuse_args args = FUSE_ARGS_INIT(3, argv);
-        const struct fuse_lowlevel_ops *ops = m->options.coherence == FS_COHERENCE_STRICT ? &fs_ops_strict : &fs_ops_events;
 
         if (!options)
                 return -ENOMEM;
         fuse_set_log_func(hear);
-        m->session = fuse_session_new(&args, ops, sizeof(*ops), m);
+        m->session = fuse_session_new(&args, &fs_ops, sizeof(fs_ops), m);
         fuse_opt_free_args(&args);
         return m->session ? 0 : -EINVAL;
 }
@@ -213,6 +217,7 @@ static void free_all(struct fs_mount *m)
         if (m->loop_started)
                 pthread_join(m->loop, NULL);
         later_free(m->later);
+        backings_free(m->backings);
         offload_free(m->offload);
         if (m->session)
                 fuse_session_destroy(m->session);
@@ -261,6 +266,8 @@ int fs_mount_new(const struct fs_options *options, struct fs_mount **ret, char *
         }
         if (node_table_new(&m->nodes) < 0 || name_index_new(&m->names) < 0 || slots_new(fd_budget(options->max_fds), &m->slots) < 0)
                 rc = -ENOMEM;
+        if (rc == 0 && options->profile == FS_PROFILE_DATA)
+                rc = backings_new(&m->backings);
         if (rc == 0)
                 rc = make_root(m);
         if (rc == 0)

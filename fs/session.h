@@ -5,7 +5,6 @@
 
 #include <fuse_lowlevel.h>
 
-extern const struct fuse_lowlevel_ops fs_ops_events;
-extern const struct fuse_lowlevel_ops fs_ops_strict;
+extern const struct fuse_lowlevel_ops fs_ops;
 
 void session_init(void *userdata, struct fuse_conn_info *conn);

@@ -62,6 +62,20 @@ static void raise_capabilities(void)
         (void)syscall(SYS_capset, &head, data);
 }
 
+void worker_hold_back_fsetid(bool hold)
+{
+        struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+        struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+        if (syscall(SYS_capget, &head, data) < 0)
+                return;
+        if (hold)
+                data[CAP_TO_INDEX(CAP_FSETID)].effective &= ~CAP_TO_MASK(CAP_FSETID);
+        else
+                data[CAP_TO_INDEX(CAP_FSETID)].effective |= data[CAP_TO_INDEX(CAP_FSETID)].permitted & CAP_TO_MASK(CAP_FSETID);
+        (void)syscall(SYS_capset, &head, data);
+}
+
 static void act_as(uid_t uid, gid_t gid)
 {
         if (self.uid == uid && self.gid == gid)

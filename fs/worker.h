@@ -58,5 +58,8 @@ void worker_setup(void *arg);
 /* Make what the thread creates next as the request asks: its umask, and its user where ownership is kept. */
 void worker_create_as(struct fs_mount *m, fuse_req_t req);
 
+/* Do without, or with again, the right to leave set-uid bits as they are: what is opened for the kernel to use gets the thread's rights. */
+void worker_hold_back_fsetid(bool hold);
+
 /* Free the workers of a mount whose threads have ended. */
 void workers_free(struct worker *list);

@@ -4,6 +4,7 @@ TEST_LIB_SRCS += tests/lib/watch_record.c
 UNIT_TESTS += tests/unit/test_watch.c tests/unit/test_watch_inotify.c tests/unit/test_watch_inotify_tree.c
 STRESS += tests/stress/watch.c
 MOUNT_TESTS += \
+	tests/mount/test_data.c \
 	tests/mount/test_files.c \
 	tests/mount/test_mmap.c \
 	tests/mount/test_dirs.c \

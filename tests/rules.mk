@@ -41,6 +41,9 @@ check-unit: tests ## run the unit tests
 check-mount: tests ## run the tests on real mounts
 	$(RUN_TESTS) $(patsubst %.c,$(OUT)/%,$(MOUNT_TESTS))
 
+check-data: tests ## run the tests on real mounts with the data profile
+	DSFS_TEST_PROFILE=data $(RUN_TESTS) $(patsubst %.c,$(OUT)/%,$(MOUNT_TESTS))
+
 stress: tests ## run the stress programs
 	$(RUN_TESTS) $(STRESS_PROGS)
 
@@ -63,4 +66,4 @@ check-stress-built:
 -include $(PROG_OBJS:.o=.d) $(TEST_LIB_OBJS:.o=.d)
 
 .SECONDARY: $(PROG_OBJS)
-.PHONY: tests check check-built check-unit check-mount stress check-asan check-tsan build-stress check-stress-built
+.PHONY: tests check check-built check-unit check-mount check-data stress check-asan check-tsan build-stress check-stress-built

@@ -161,6 +161,7 @@ static int mount_start(struct agent *a, char **why)
                 .source = a->source,
                 .mountpoint = a->mountpoint,
                 .name = a->name,
+                .profile = o->profile,
                 .transport = o->transport,
                 .readonly = o->readonly,
                 .allow_other = o->allow_other,

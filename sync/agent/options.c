@@ -34,6 +34,7 @@ struct option_key {
         const char *about;
 };
 
+static const struct choice profiles[] = {{"source", FS_PROFILE_SOURCE}, {"data", FS_PROFILE_DATA}, {0}};
 static const struct choice transports[] = {{"auto", FS_TRANSPORT_AUTO}, {"uring", FS_TRANSPORT_URING}, {"dev", FS_TRANSPORT_DEV}, {0}};
 static const struct choice watches[] = {{"auto", WATCH_AUTO}, {"fanotify", WATCH_FANOTIFY}, {"inotify", WATCH_INOTIFY}, {0}};
 static const struct choice coherences[] = {
@@ -44,6 +45,7 @@ static const struct choice owners[] = {{"squash", true}, {"keep", false}, {0}};
 #define AT(member) offsetof(struct mount_options, member)
 
 static const struct option_key keys[] = {
+        {"profile", ENUM, AT(profile), "source, data", profiles, "data: large or much-written files, passed through (needs root)"},
         {"transport", ENUM, AT(transport), "auto, uring, dev", transports, "how requests reach the agent; auto takes io_uring if there is"},
         {"watch", ENUM, AT(watch), "auto, fanotify, inotify", watches, "how changes of the source are seen; fanotify needs root"},
         {"coherence", ENUM, AT(coherence), "auto, events, strict", coherences, "strict keeps nothing cached, for sources without events"},

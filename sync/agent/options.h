@@ -10,6 +10,7 @@
 #include "sync/watch.h"
 
 struct mount_options {
+        enum fs_profile profile;
         enum fs_transport transport;
         enum watch_backend watch;
         enum engine_coherence coherence;

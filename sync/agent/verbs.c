@@ -76,6 +76,17 @@ static void add_notes(json_t *warnings, struct agent *a, const struct fs_stats *
         if (!fs->uring && a->options->transport != FS_TRANSPORT_DEV)
                 add_warning(warnings,
                             "requests go through /dev/fuse, for io_uring is not offered here; `dsfs doctor` says how to enable it");
+        if (fs->profile_note) {
+                text = text_new("the profile is source, not data: %s", fs->profile_note);
+                add_warning(warnings, why_text(text));
+                free(steal_ptr(&text));
+        }
+        if (fs->not_passed) {
+                text = text_new("%llu opens could not be passed through and went through the page cache, which is slower",
+                                (unsigned long long)fs->not_passed);
+                add_warning(warnings, why_text(text));
+                free(steal_ptr(&text));
+        }
         if (es->strict_because) {
                 text = text_new("nothing is kept in the kernel's caches, which is slower: %s", es->strict_because);
                 add_warning(warnings, why_text(text));
@@ -106,7 +117,8 @@ static json_t *mount_json(struct agent *a)
                       : degraded ? "degraded"
                                  : "ok",
                       "name", text_json(a->name), "source", text_json(a->source), "mountpoint", text_json(a->mountpoint), "pid",
-                      (int)getpid(), "profile", "source", "transport", fs.uring ? "io_uring" : "/dev/fuse", "coherence",
+                      (int)getpid(), "profile", fs.profile == FS_PROFILE_DATA ? "data" : "source", "transport",
+                      fs.uring ? "io_uring" : "/dev/fuse", "coherence",
                       engine_coherence(a->engine) == FS_COHERENCE_STRICT ? "strict" : "events", "watch", backend_name(&es), "readonly",
                       (int)a->options->readonly, "seconds", (double)(clock_now_ns() - a->began_ns) / NS_PER_S);
         json_object_set_new(m, "watches", json_integer((json_int_t)es.watch.watches));
@@ -118,6 +130,7 @@ static json_t *mount_json(struct agent *a)
         json_object_set_new(m, "fds", json_integer((json_int_t)fs.fds));
         json_object_set_new(m, "fds_max", json_integer((json_int_t)fs.fds_max));
         json_object_set_new(m, "fds_pinned", json_integer((json_int_t)fs.pinned));
+        json_object_set_new(m, "files_passed", json_integer((json_int_t)fs.passed));
         json_object_set_new(m, "chowns_ignored", json_integer((json_int_t)fs.chowns_ignored));
         json_object_set_new(m, "told", told_json(&fs));
         json_object_set_new(m, "requests_total", json_integer((json_int_t)fs.requests));

@@ -224,6 +224,8 @@ static void mount_options(const struct fixture *f, char *ret, size_t size)
         int len = snprintf(ret, size, "transport=%s,watch=%s,prewarm=%s", v->transport == BY_URING ? "uring" : "dev",
                            v->watch == WATCH_BY_FANOTIFY ? "fanotify" : "inotify", v->prewarm ? "on" : "off");
 
+        if (v->profile == PROFILE_DATA)
+                len += snprintf(ret + len, size - (size_t)len, ",profile=data");
         if (v->max_fds)
                 len += snprintf(ret + len, size - (size_t)len, ",max_fds=%u", v->max_fds);
         if (*v->options)
@@ -234,7 +236,8 @@ static void mount_options(const struct fixture *f, char *ret, size_t size)
 /* What was asked for is what is there, else the tests below test nothing. */
 static void check_mounted(struct fixture *f)
 {
-        char type[64], transport[32];
+        const char *want_profile = f->variant.profile == PROFILE_DATA && !f->variant.unprivileged ? "data" : "source";
+        char type[64], transport[32], profile[32];
         int64_t pid;
 
         mount_type(f->mnt, type, sizeof(type));
@@ -242,6 +245,8 @@ static void check_mounted(struct fixture *f)
         must(strcmp(type, "fuse.dsfs") == 0, "%s is not mounted (type \"%s\")", f->mnt, type);
         must(fixture_status_text(f, "transport", transport, sizeof(transport)), "status has no transport");
         must(strcmp(transport, f->variant.transport == BY_URING ? "io_uring" : "/dev/fuse") == 0, "the transport is %s", transport);
+        must(fixture_status_text(f, "profile", profile, sizeof(profile)), "status has no profile");
+        must(strcmp(profile, want_profile) == 0, "the profile is %s", profile);
         must(fixture_status(f, "pid", &pid) && pid > 0, "status has no pid");
         f->pid = (pid_t)pid;
         must(write(f->leash, &f->pid, sizeof(f->pid)) == sizeof(f->pid), "janitor");
@@ -282,7 +287,6 @@ void fixture_mount(struct fixture *f)
         check_mounted(f);
 }
 
-/* Ended; whoever is its parent by now may take his time to notice. */
 /* Dead is gone: whoever inherits the agent may take its time to bury it. */
 static bool process_gone(void *arg)
 {
@@ -355,12 +359,14 @@ static void make_dirs(struct fixture *f)
 struct fixture *fixture_prepare(const struct variant *v)
 {
         struct fixture *f = calloc(1, sizeof(*f));
-        const char *bind = getenv("DSFS_TEST_BIND");
+        const char *bind = getenv("DSFS_TEST_BIND"), *profile = getenv("DSFS_TEST_PROFILE");
 
         must(f, "memory");
         must(geteuid() == 0, "the mount tests need root: they mount filesystems and become other users");
         umask(022);
         f->variant = *v;
+        if (profile && strcmp(profile, "data") == 0)
+                f->variant.profile = PROFILE_DATA;
         f->bind = bind && *bind == '1';
         f->agent = (struct who){.uid = FIXTURE_UID, .gid = FIXTURE_UID};
         area_new_base(f->base, sizeof(f->base));

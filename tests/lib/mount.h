@@ -2,7 +2,8 @@
  * A mount to test: a fresh source directory on the filesystem that the variant names, mounted with the variant's transport and watch,
  * checked to be what was asked for, and taken away afterwards whatever becomes of the test (a janitor process outlives it).
  *
- * DSFS_BIN names the program. DSFS_TEST_BIND=1 puts a bind mount in its place, to try the tests themselves.
+ * DSFS_BIN names the program. DSFS_TEST_PROFILE=data gives every variant that profile. DSFS_TEST_BIND=1 puts a bind mount in its place, to
+ * try the tests themselves.
  */
 #pragma once
 
@@ -24,6 +25,11 @@ enum transport {
         BY_DEV,
 };
 
+enum profile {
+        PROFILE_SOURCE,
+        PROFILE_DATA,
+};
+
 enum watch_how {
         WATCH_BY_FANOTIFY,
         WATCH_BY_INOTIFY,
@@ -34,6 +40,7 @@ struct variant {
         enum backing backing;
         enum transport transport;
         enum watch_how watch;
+        enum profile profile;
         bool unprivileged; /* the agent runs as FIXTURE_UID, and so must who looks */
         bool prewarm;
         bool own_fs;      /* nothing but this test happens on its filesystem */
