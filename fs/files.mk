@@ -23,6 +23,7 @@ FS_SRCS := \
 	fs/slots.c \
 	fs/stay.c \
 	fs/tell.c \
+	fs/threads.c \
 	fs/worker.c
 
 # libfuse's ring threads sleep in this: fs/ring.c wakes them.

@@ -104,5 +104,9 @@ void fs_mount_stats(struct fs_mount *m, struct fs_stats *ret);
 /* Fill up to `max` counters; returns how many there are. */
 size_t fs_mount_op_counts(struct fs_mount *m, struct fs_op_count *ret, size_t max);
 
+/* The mount that thread `tid` works for, if it is one of this process's that do; *since_ns is when it began to, by clock_now_ns(). To be
+ * compared, not used: the mount may have ended. Any thread, no lock. */
+const struct fs_mount *fs_thread_mount(pid_t tid, unsigned long long *since_ns);
+
 /* The last component under which the kernel can be asked to abort the connection: /sys/fs/fuse/connections/<this>. */
 unsigned fs_mount_connection(struct fs_mount *m);

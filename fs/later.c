@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fs/tell.h"
+#include "fs/threads.h"
 
 #define GATHER_NS 10000000ULL      /* how long requests are gathered */
 #define WRITER_IDLE_NS 30000000ULL /* how long a writable descriptor stays open unused: this, to twice this */
@@ -174,6 +175,7 @@ static void *later_run(void *arg)
         struct fs_mount *m = l->mount;
         unsigned long long looked = 0;
 
+        threads_enter(m);
         mutex_lock(&l->lock);
         while (wait_for_work_locked(l)) {
                 struct item *list = l->head;

@@ -22,6 +22,7 @@
 #include "fs/later.h"
 #include "fs/mount.h"
 #include "fs/offload.h"
+#include "fs/threads.h"
 #include "fs/worker.h"
 
 #define FOR_EVER_S ((double)(1U << 30))
@@ -221,6 +222,7 @@ static void free_all(struct fs_mount *m)
         offload_free(m->offload);
         if (m->session)
                 fuse_session_destroy(m->session);
+        threads_leave(m);
         slots_free(m->slots);
         name_index_free(m->names);
         node_table_free(m->nodes);

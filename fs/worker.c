@@ -11,6 +11,7 @@
 
 #include "cache/base/log.h"
 #include "fs/mount.h"
+#include "fs/threads.h"
 
 struct worker {
         struct worker *next;
@@ -102,6 +103,7 @@ void worker_setup(void *arg)
         }
         if (m->privileged && m->options.squash)
                 act_as(m->source.uid, m->source.gid);
+        threads_enter(m);
         self.mount = m;
         self.worker = NULL;
 }

@@ -16,15 +16,23 @@
 
 #define LOSSES (WATCH_ROOT + 1)
 
+/* The watch's thread reads these with no lock, and none is held while a mount is told: who uses the mount counts himself first, then looks
+ * whether it is still there. Who removes it clears it first, then waits for the count. */
+struct place {
+        struct fs_mount *_Atomic mount;
+        atomic_uint users;
+};
+
 struct engine {
         /* Set at init, read anywhere. */
         enum fs_coherence coherence;
         const char *strict_because;
         struct watch *watch; /* NULL under strict coherence */
-        /* Slots are filled once, in order, and stay: the watch's thread reads them with no lock. */
-        struct fs_mount *_Atomic mounts[ENGINE_MOUNTS_MAX];
+        struct place places[ENGINE_MOUNTS_MAX];
+        atomic_uint removing; /* how many wait for a place to be unused */
         atomic_bool shut;
-        struct mutex lock;
+        struct mutex lock; /* innermost */
+        struct cond unused;
         char *warnings[LOSSES] GUARDED_BY(lock); /* the latest of each kind, owned */
 };
 
@@ -47,29 +55,82 @@ const char *engine_silent_filesystem(uint32_t magic)
         return NULL;
 }
 
-#define FOR_EACH_MOUNT(e, m, i)                                                                                                            \
-        for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++)                                                                                     \
-                for (struct fs_mount *m = atomic_load(&(e)->mounts[i]); m; m = NULL)
-
-static void sink_entry(void *arg, const struct ident *dir, const char *name, size_t len)
+/* The mount of a place, to be given back; NULL when there is none. */
+static struct fs_mount *place_use(struct place *p)
 {
-        struct engine *e = arg;
+        struct fs_mount *m;
 
-        FOR_EACH_MOUNT(e, m, i) fs_tell_entry(m, dir, name, len);
+        if (!atomic_load(&p->mount))
+                return NULL;
+        atomic_fetch_add(&p->users, 1);
+        m = atomic_load(&p->mount);
+        if (!m)
+                atomic_fetch_sub(&p->users, 1);
+        return m;
 }
 
-static void sink_content(void *arg, const struct ident *file)
+static void place_leave(struct engine *e, struct place *p)
 {
-        struct engine *e = arg;
-
-        FOR_EACH_MOUNT(e, m, i) fs_tell_content(m, file);
+        if (atomic_fetch_sub(&p->users, 1) != 1 || !atomic_load(&e->removing))
+                return;
+        mutex_lock(&e->lock);
+        cond_broadcast(&e->unused);
+        mutex_unlock(&e->lock);
 }
 
-static void sink_attr(void *arg, const struct ident *object)
+#define FOR_EACH_MOUNT(e, m)                                                                                                               \
+        for (struct place *at_ = (e)->places; at_ < (e)->places + ENGINE_MOUNTS_MAX; at_++)                                                \
+                for (struct fs_mount *m = place_use(at_); m; place_leave(e, at_), m = NULL)
+
+static void sink_entry(void *arg, const void *origin, const struct ident *dir, const char *name, size_t len)
 {
         struct engine *e = arg;
 
-        FOR_EACH_MOUNT(e, m, i) fs_tell_attr(m, object);
+        FOR_EACH_MOUNT(e, m)
+        {
+                if (m != origin)
+                        fs_tell_entry(m, dir, name, len);
+        }
+}
+
+static void sink_content(void *arg, const void *origin, const struct ident *file)
+{
+        struct engine *e = arg;
+
+        FOR_EACH_MOUNT(e, m)
+        {
+                if (m != origin)
+                        fs_tell_content(m, file);
+        }
+}
+
+static void sink_attr(void *arg, const void *origin, const struct ident *object)
+{
+        struct engine *e = arg;
+
+        FOR_EACH_MOUNT(e, m)
+        {
+                if (m != origin)
+                        fs_tell_attr(m, object);
+        }
+}
+
+/* A mount knows what is done through it, unless others have to be told; one that is added is told all, after it can be seen here. */
+static const void *sink_whose(void *arg, pid_t tid, unsigned long long before_ns, bool *alone)
+{
+        struct engine *e = arg;
+        unsigned long long since_ns = 0;
+        const struct fs_mount *m = fs_thread_mount(tid, &since_ns);
+
+        if (!m || since_ns >= before_ns)
+                return NULL;
+        *alone = true;
+        for (size_t i = 0; i < ENGINE_MOUNTS_MAX && *alone; i++) {
+                const struct fs_mount *other = atomic_load(&e->places[i].mount);
+
+                *alone = !other || other == m;
+        }
+        return m;
 }
 
 static void sink_lost(void *arg, enum watch_loss loss, const char *detail)
@@ -77,7 +138,7 @@ static void sink_lost(void *arg, enum watch_loss loss, const char *detail)
         struct engine *e = arg;
         char *text = text_new("%s", detail);
 
-        FOR_EACH_MOUNT(e, m, i) fs_tell_all(m);
+        FOR_EACH_MOUNT(e, m) fs_tell_all(m);
         log_warn("%s", detail);
         mutex_lock(&e->lock);
         if (text) {
@@ -99,6 +160,7 @@ static const struct watch_sink sink = {
         .attr = sink_attr,
         .lost = sink_lost,
         .idle = sink_idle,
+        .whose = sink_whose,
 };
 
 /* With what can't be seen from the start (inotify's limit), events are not trusted unless that was asked for. */
@@ -130,6 +192,7 @@ int engine_new(const char *source, enum engine_coherence coherence, enum watch_b
         if (!e)
                 return why_set(why, -ENOMEM, "out of memory");
         mutex_init(&e->lock);
+        cond_init(&e->unused);
         e->coherence = coherence == ENGINE_COHERENCE_STRICT ? FS_COHERENCE_STRICT : FS_COHERENCE_EVENTS;
         if (coherence == ENGINE_COHERENCE_AUTO && engine_silent_filesystem((uint32_t)fs.f_type)) {
                 e->coherence = FS_COHERENCE_STRICT;
@@ -158,13 +221,28 @@ int engine_add_mount(struct engine *e, struct fs_mount *m)
         for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++) {
                 struct fs_mount *none = NULL;
 
-                if (!atomic_compare_exchange_strong(&e->mounts[i], &none, m))
+                if (!atomic_compare_exchange_strong(&e->places[i].mount, &none, m))
                         continue;
                 /* What changed since it began to serve was told to the others only. */
                 fs_tell_all(m);
                 return 0;
         }
         return -ENOSPC;
+}
+
+void engine_remove_mount(struct engine *e, struct fs_mount *m)
+{
+        for (struct place *p = e->places; p < e->places + ENGINE_MOUNTS_MAX; p++) {
+                if (atomic_load(&p->mount) != m)
+                        continue;
+                mutex_lock(&e->lock);
+                atomic_fetch_add(&e->removing, 1);
+                atomic_store(&p->mount, NULL);
+                while (atomic_load(&p->users))
+                        cond_wait(&e->unused, &e->lock);
+                atomic_fetch_sub(&e->removing, 1);
+                mutex_unlock(&e->lock);
+        }
 }
 
 int engine_barrier(struct engine *e, int timeout_ms)
@@ -185,7 +263,7 @@ int engine_barrier(struct engine *e, int timeout_ms)
         if (rc == 0 && atomic_load(&e->shut))
                 rc = -ESHUTDOWN;
         if (rc == 0) {
-                FOR_EACH_MOUNT(e, m, i) fs_settle(m);
+                FOR_EACH_MOUNT(e, m) fs_settle(m);
         }
         return rc;
 }
@@ -204,6 +282,7 @@ void engine_free(struct engine *e)
         for (size_t i = 0; i < LOSSES; i++)
                 free(e->warnings[i]);
         mutex_unlock(&e->lock);
+        cond_release(&e->unused);
         mutex_release(&e->lock);
         free(e);
 }

@@ -27,8 +27,13 @@ int engine_new(const char *source, enum engine_coherence coherence, enum watch_b
 /* How mounts of this source have to be coherent; decided in engine_new(). Any thread. */
 enum fs_coherence engine_coherence(const struct engine *e);
 
-/* Tell this mount too from now on; it is borrowed until engine_free(). 0 or -ENOSPC. Any thread that serves nothing. */
+/* Tell this mount too from now on; it is borrowed until engine_remove_mount() or engine_free(). 0 or -ENOSPC. Any thread that serves
+ * nothing. */
 int engine_add_mount(struct engine *e, struct fs_mount *m);
+
+/* Tell it nothing more: when this returns nobody is about to, and it may be freed. Waits for a notification under way, so not on a thread
+ * that serves, nor the watch's. Nothing happens if it was never added. */
+void engine_remove_mount(struct engine *e, struct fs_mount *m);
 
 /* Wait until all that happened to the source before the call is visible in every mount. 0, -ETIMEDOUT, or -ESHUTDOWN after
  * engine_shutdown(). Any thread but the watch's and those that serve. */

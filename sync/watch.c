@@ -52,24 +52,26 @@ void watch_tell_entry(struct watch_core *c, const struct ident *dir, const char 
 {
         c->content_told = false;
         atomic_fetch_add_explicit(&c->events, 1, memory_order_relaxed);
-        c->sink.entry(c->arg, dir, name, len);
+        c->sink.entry(c->arg, c->origin, dir, name, len);
 }
 
 void watch_tell_content(struct watch_core *c, const struct ident *file)
 {
-        if (c->content_told && ident_equal(file, &c->last_content))
+        /* What came from one was told to the others; what came from nobody, to all. */
+        if (c->content_told && ident_equal(file, &c->last_content) && (!c->last_origin || c->last_origin == c->origin))
                 return;
         c->last_content = *file;
+        c->last_origin = c->origin;
         c->content_told = true;
         atomic_fetch_add_explicit(&c->events, 1, memory_order_relaxed);
-        c->sink.content(c->arg, file);
+        c->sink.content(c->arg, c->origin, file);
 }
 
 void watch_tell_attr(struct watch_core *c, const struct ident *object)
 {
         c->content_told = false;
         atomic_fetch_add_explicit(&c->events, 1, memory_order_relaxed);
-        c->sink.attr(c->arg, object);
+        c->sink.attr(c->arg, c->origin, object);
 }
 
 void watch_tell_lost(struct watch_core *c, enum watch_loss why, const char *detail)

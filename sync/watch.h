@@ -2,13 +2,14 @@
  * Sees every change below a source directory, whoever makes it, and tells a sink. Two backends with one behaviour: a fanotify filesystem
  * mark where we are privileged, recursive inotify elsewhere. A watch never misses silently: what it may have missed is told as lost().
  *
- * Changes made by this process itself are told only by inotify, which can't tell whose they are; fanotify leaves them out.
+ * fanotify knows which thread made a change, and so whose it is, if this process made it for somebody (`whose`); inotify doesn't.
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct ident;
 struct watch;
@@ -26,25 +27,29 @@ enum watch_loss {
 };
 
 /* Called on the watch's own thread, in the order of the changes, after each has happened. They may block for the kernel's notifications,
- * never for anything that waits for this thread. */
+ * never for anything that waits for this thread. `origin` is whom the change came from, who knows of it already; NULL: it isn't known, or
+ * is nobody of ours. */
 struct watch_sink {
         /* The entry `name` of `dir` was created, deleted, renamed from or renamed to. Both names of a rename are told. */
-        void (*entry)(void *arg, const struct ident *dir, const char *name, size_t len);
+        void (*entry)(void *arg, const void *origin, const struct ident *dir, const char *name, size_t len);
         /* The file's bytes changed, and so its attributes (or it was closed after writing, which is all that shows of a store through a
          * mapping; or inotify can't tell). Of a directory: any of its entries, for it came, perhaps came back, from where we don't see. */
-        void (*content)(void *arg, const struct ident *object);
+        void (*content)(void *arg, const void *origin, const struct ident *object);
         /* Mode, owner, times, link count or extended attributes changed. inotify can't show that a file's other link went. */
-        void (*attr)(void *arg, const struct ident *object);
+        void (*attr)(void *arg, const void *origin, const struct ident *object);
         /* Anything below the source may have changed untold. `detail` is one sentence that says what to do about it. */
         void (*lost)(void *arg, enum watch_loss why, const char *detail);
         /* Everything that was queued has been told, or a good deal of it in a storm: a good moment to flush what was gathered. */
         void (*idle)(void *arg);
+        /* Whom the thread `tid` (of any process) changes things for, and has since before `before_ns` (clock_now_ns()); else NULL. With
+         * *alone nobody but him is to be told. May be NULL: nothing comes from anybody. */
+        const void *(*whose)(void *arg, pid_t tid, unsigned long long before_ns, bool *alone);
 };
 
 struct watch_stats {
         enum watch_backend backend;
         uint64_t events; /* told to the sink */
-        uint64_t own;    /* this process's own, left out */
+        uint64_t own;    /* left out: nobody but their origin was to be told */
         uint64_t overflows;
         uint64_t watches; /* marks or inotify watches held */
         bool degraded;    /* something is not being seen; `lost` said so */

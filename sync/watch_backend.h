@@ -32,8 +32,10 @@ struct watch_core {
 
         bool check_root; /* something happened after which the root may be gone */
         bool root_is_gone;
-        bool content_told; /* ... and nothing else since: `last_content` needs not be told again in this batch */
+        const void *origin; /* of what is told next */
+        bool content_told;  /* ... and nothing else since: `last_content` needs not be told again in this batch */
         struct ident last_content;
+        const void *last_origin;
 
         _Atomic uint64_t events, own, overflows, watches;
         atomic_bool degraded;

@@ -3,7 +3,8 @@
  * becomes an identity without touching the filesystem, and nothing has to be followed or scanned. What lies outside the source is told
  * as well: to the sink these are objects that it doesn't know.
  *
- * The kernel merges events only when they come from one process, so leaving out this process's own by pid is exact.
+ * Events bear the number of the thread that made the change, and the kernel merges only those of one thread: so whose change it is, is
+ * exact. But for a number that was another's when the event was queued: a thread counts only once the queue has been empty since it began.
  */
 #include "sync/watch_backend.h"
 
@@ -15,11 +16,15 @@
 #include <unistd.h>
 
 #include "cache/base/fd.h"
+#include "cache/base/thread.h"
 
 #define BUFFER_BYTES 65536
 
 struct fan {
+        /* The watch's own thread, which changes nothing, but may close what others wrote to. */
         pid_t self;
+        unsigned long long self_since_ns;
+        unsigned long long empty_ns; /* what happened before then has been read; 0: nothing is known */
         char buffer[BUFFER_BYTES];
 };
 
@@ -114,16 +119,43 @@ static void tell_event(struct watch_core *c, const struct fanotify_event_metadat
                 watch_tell_attr(c, &t.object);
 }
 
+/* Whether nobody has to be told of what this thread did; else c->origin is set. */
+static bool leave_out(struct watch_core *c, const struct fan *f, pid_t tid)
+{
+        bool alone = false;
+
+        if (tid == f->self && f->self_since_ns < f->empty_ns)
+                return true;
+        c->origin = c->sink.whose ? c->sink.whose(c->arg, tid, f->empty_ns, &alone) : NULL;
+        return alone;
+}
+
+/* What read() returns. */
+static ssize_t read_events(struct watch_core *c)
+{
+        struct fan *f = c->state;
+        unsigned long long began = clock_now_ns();
+        ssize_t n;
+
+        if (!f->self) {
+                f->self = gettid();
+                f->self_since_ns = began;
+        }
+        do
+                n = read(c->fd, f->buffer, sizeof(f->buffer));
+        while (n < 0 && errno == EINTR);
+        if (n < 0 && errno == EAGAIN)
+                f->empty_ns = began;
+        return n;
+}
+
 static ssize_t fanotify_take(struct watch_core *c, size_t *events)
 {
         struct fan *f = c->state;
         struct fanotify_event_metadata m;
         const char *at = f->buffer;
-        ssize_t n;
+        ssize_t n = read_events(c);
 
-        do
-                n = read(c->fd, f->buffer, sizeof(f->buffer));
-        while (n < 0 && errno == EINTR);
         if (n < 0)
                 return errno == EAGAIN ? 0 : -errno;
         for (; (size_t)n >= sizeof(m); at += m.event_len, n -= m.event_len) {
@@ -140,11 +172,12 @@ static ssize_t fanotify_take(struct watch_core *c, size_t *events)
                 /* The root, or a directory above it, may be what was moved or deleted. */
                 if ((m.mask & FAN_ONDIR) && (m.mask & (FAN_DELETE | FAN_RENAME | FAN_MOVED_FROM)))
                         c->check_root = true;
-                if (m.pid == f->self)
+                if (leave_out(c, f, m.pid))
                         atomic_fetch_add_explicit(&c->own, 1, memory_order_relaxed);
                 else
                         tell_event(c, &m, at);
         }
+        c->origin = NULL;
         /* fanotify's FIONREAD counts the fixed part of each event only. */
         return (ssize_t)(*events * FAN_EVENT_METADATA_LEN);
 }
@@ -175,7 +208,7 @@ static int mark(struct watch_core *c, const struct variant *v)
 {
         uint64_t mask = FAN_CREATE | FAN_DELETE | FAN_MODIFY | FAN_CLOSE_WRITE | FAN_ATTRIB | FAN_ONDIR | v->moves;
         struct fd_path path = fd_proc_path(c->root);
-        CLEANUP_FD int fd = fanotify_init(FAN_CLASS_NOTIF | FAN_NONBLOCK | FAN_CLOEXEC | v->init, O_RDONLY | O_CLOEXEC);
+        CLEANUP_FD int fd = fanotify_init(FAN_CLASS_NOTIF | FAN_NONBLOCK | FAN_CLOEXEC | FAN_REPORT_TID | v->init, O_RDONLY | O_CLOEXEC);
 
         if (fd < 0)
                 return -errno;
@@ -200,13 +233,12 @@ static int fanotify_open(struct watch_core *c, const char **why)
                 *why = refusal(-rc);
                 return rc;
         }
-        f = malloc(sizeof(*f));
+        f = calloc(1, sizeof(*f));
         if (!f) {
                 fd_close(&c->fd);
                 *why = "out of memory";
                 return -ENOMEM;
         }
-        f->self = getpid();
         c->state = f;
         atomic_store_explicit(&c->watches, 1, memory_order_relaxed);
         return 0;

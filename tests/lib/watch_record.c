@@ -23,7 +23,7 @@ static void pass(struct record *r) REQUIRES(r->lock)
         r->held = false;
 }
 
-static void note(struct record *r, enum told_kind kind, const struct ident *id, const char *name, size_t len)
+static void note(struct record *r, enum told_kind kind, const void *origin, const struct ident *id, const char *name, size_t len)
 {
         mutex_lock(&r->lock);
         pass(r);
@@ -32,23 +32,23 @@ static void note(struct record *r, enum told_kind kind, const struct ident *id, 
                 r->notes = realloc(r->notes, r->room * sizeof(*r->notes));
                 must(r->notes, "out of memory");
         }
-        r->notes[r->count++] = (struct told_note){.kind = kind, .id = *id, .name = name ? strndup(name, len) : NULL};
+        r->notes[r->count++] = (struct told_note){.kind = kind, .id = *id, .name = name ? strndup(name, len) : NULL, .origin = origin};
         mutex_unlock(&r->lock);
 }
 
-static void on_entry(void *arg, const struct ident *dir, const char *name, size_t len)
+static void on_entry(void *arg, const void *origin, const struct ident *dir, const char *name, size_t len)
 {
-        note(arg, TOLD_ENTRY, dir, name, len);
+        note(arg, TOLD_ENTRY, origin, dir, name, len);
 }
 
-static void on_content(void *arg, const struct ident *file)
+static void on_content(void *arg, const void *origin, const struct ident *file)
 {
-        note(arg, TOLD_CONTENT, file, NULL, 0);
+        note(arg, TOLD_CONTENT, origin, file, NULL, 0);
 }
 
-static void on_attr(void *arg, const struct ident *object)
+static void on_attr(void *arg, const void *origin, const struct ident *object)
 {
-        note(arg, TOLD_ATTR, object, NULL, 0);
+        note(arg, TOLD_ATTR, origin, object, NULL, 0);
 }
 
 static void on_lost(void *arg, enum watch_loss why, const char *detail)
@@ -67,7 +67,40 @@ static void on_idle(void *arg)
         (void)arg;
 }
 
-static const struct watch_sink sink = {on_entry, on_content, on_attr, on_lost, on_idle};
+static const void *whose(void *arg, pid_t tid, unsigned long long before_ns, bool *alone)
+{
+        struct record *r = arg;
+        bool ours;
+
+        mutex_lock(&r->lock);
+        ours = tid == r->tid && r->since_ns < before_ns;
+        *alone = ours && r->alone;
+        mutex_unlock(&r->lock);
+        return ours ? r : NULL;
+}
+
+static const struct watch_sink sink = {
+        .entry = on_entry, .content = on_content, .attr = on_attr, .lost = on_lost, .idle = on_idle, .whose = whose};
+
+void record_own(struct record *r, bool alone)
+{
+        mutex_lock(&r->lock);
+        r->tid = gettid();
+        r->since_ns = clock_now_ns();
+        r->alone = alone;
+        mutex_unlock(&r->lock);
+}
+
+bool record_has_own(struct record *r)
+{
+        bool found = false;
+
+        mutex_lock(&r->lock);
+        for (size_t i = 0; i < r->count && !found; i++)
+                found = r->notes[i].origin == r;
+        mutex_unlock(&r->lock);
+        return found;
+}
 
 void record_clear(struct record *r)
 {
@@ -142,6 +175,20 @@ size_t record_times(struct place *p, enum told_kind kind, const char *path)
 bool record_has(struct place *p, enum told_kind kind, const char *path)
 {
         return record_times(p, kind, path) > 0;
+}
+
+bool record_has_foreign(struct place *p, enum told_kind kind, const char *path)
+{
+        struct record *r = &p->record;
+        struct ident id;
+        bool found = false;
+
+        ident_at(p, path, &id);
+        mutex_lock(&r->lock);
+        for (size_t i = 0; i < r->count && !found; i++)
+                found = r->notes[i].kind == kind && ident_equal(&r->notes[i].id, &id) && r->notes[i].origin != r;
+        mutex_unlock(&r->lock);
+        return found;
 }
 
 void record_hold(struct record *r)

@@ -24,6 +24,7 @@ struct told_note {
         enum told_kind kind;
         struct ident id;
         char *name; /* owned; entries only */
+        const void *origin;
 };
 
 struct record {
@@ -36,6 +37,10 @@ struct record {
         char detail[256] GUARDED_BY(lock); /* of the last loss */
         bool hold GUARDED_BY(lock);        /* the next call blocks until it is false */
         bool held GUARDED_BY(lock);        /* one does */
+        /* What `tid` does since then comes from the record itself. */
+        pid_t tid GUARDED_BY(lock);
+        unsigned long long since_ns GUARDED_BY(lock);
+        bool alone GUARDED_BY(lock);
 };
 
 /* What to watch, and how. No pointers: Criterion hands it to another process. */
@@ -76,6 +81,13 @@ size_t record_times(struct place *p, enum told_kind kind, const char *path);
 unsigned record_lost(struct record *r, enum watch_loss why);
 size_t record_count(struct record *r);
 void record_clear(struct record *r);
+
+/* What the calling thread does from now on comes from the record, and with `alone` nobody else is to be told. */
+void record_own(struct record *r, bool alone);
+
+/* Whether something was told as coming from the record; as coming from somebody else. */
+bool record_has_own(struct record *r);
+bool record_has_foreign(struct place *p, enum told_kind kind, const char *path);
 
 /* Block the watch's thread at the next thing it tells; wait until it is; let it go. */
 void record_hold(struct record *r);

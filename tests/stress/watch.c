@@ -69,18 +69,18 @@ static int change_when_asked(void *arg)
 static atomic_bool told[THREADS][ROUNDS];
 static atomic_uint overflows;
 
-static void on_entry(void *arg, const struct ident *dir, const char *name, size_t len)
+static void on_entry(void *arg, const void *origin, const struct ident *dir, const char *name, size_t len)
 {
         int number, round;
 
-        (void)arg, (void)dir;
+        (void)arg, (void)origin, (void)dir;
         if (len < 16 && sscanf(name, "w%d.%d", &number, &round) == 2 && number < THREADS && round < ROUNDS)
                 atomic_store(&told[number][round], true);
 }
 
-static void on_object(void *arg, const struct ident *object)
+static void on_object(void *arg, const void *origin, const struct ident *object)
 {
-        (void)arg, (void)object;
+        (void)arg, (void)origin, (void)object;
 }
 
 static void on_loss(void *arg, enum watch_loss why, const char *detail)
@@ -95,7 +95,7 @@ static void on_idle(void *arg)
         (void)arg;
 }
 
-static const struct watch_sink sink = {on_entry, on_object, on_object, on_loss, on_idle};
+static const struct watch_sink sink = {.entry = on_entry, .content = on_object, .attr = on_object, .lost = on_loss, .idle = on_idle};
 
 static void *ask_and_wait(void *arg)
 {

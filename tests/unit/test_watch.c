@@ -111,7 +111,9 @@ WATCH_TEST(watch, own_changes_are_told_by_inotify_only)
         struct watch_stats stats;
         bool told;
 
+        record_own(&p->record, true);
         place_watch(p, NULL);
+        place_settle(p);
         must(place_perform(p->src, "write f x;chmod f 600;mkdir d;mv f d/f") == 0, "own");
         place_do(p, "create after");
         place_settle(p);
@@ -120,6 +122,57 @@ WATCH_TEST(watch, own_changes_are_told_by_inotify_only)
         told = record_has_entry(p, ".", "f") || record_has_entry(p, "d", "f") || record_has(p, TOLD_CONTENT, "d/f");
         cr_assert_eq(told, p->how.backend == WATCH_INOTIFY);
         cr_assert_eq(stats.own > 0, p->how.backend == WATCH_FANOTIFY);
+}
+
+WATCH_TEST(watch, own_changes_are_told_with_their_origin)
+{
+        record_own(&p->record, false);
+        place_watch(p, NULL);
+        place_settle(p);
+        must(place_perform(p->src, "write f x") == 0, "own");
+        place_settle(p);
+        must(record_has_entry(p, ".", "f") && record_has(p, TOLD_CONTENT, "f"), "not told");
+        cr_assert_eq(record_has_own(&p->record), p->how.backend == WATCH_FANOTIFY);
+        record_clear(&p->record);
+        place_do(p, "write f y");
+        place_settle(p);
+        must(record_has(p, TOLD_CONTENT, "f"), "not told");
+        cr_assert_not(record_has_own(&p->record));
+}
+
+/* One file written by two: who did so last must not be spared the news of the other's. */
+WATCH_TEST(watch, writes_from_two_sides_are_told_to_both)
+{
+        place_do(p, "write f x;create g");
+        record_own(&p->record, false);
+        place_watch(p, NULL);
+        place_settle(p);
+        record_hold(&p->record);
+        place_do(p, "chmod g 600");
+        record_wait_held(&p->record);
+        must(place_perform(p->src, "write f own") == 0, "own");
+        place_do(p, "write f other");
+        record_let_go(&p->record);
+        place_settle(p);
+        cr_assert(record_has(p, TOLD_CONTENT, "f"));
+        cr_assert_eq(record_has_own(&p->record), p->how.backend == WATCH_FANOTIFY);
+        cr_assert(record_has_foreign(p, TOLD_CONTENT, "f"), "what the other wrote was told to nobody but him");
+}
+
+/* A thread may have the number of one that has ended, whose last changes are still in the queue. */
+WATCH_TEST(watch, what_was_queued_before_a_thread_began_is_not_its_own)
+{
+        place_watch(p, NULL);
+        place_settle(p);
+        record_hold(&p->record);
+        place_do(p, "create g");
+        record_wait_held(&p->record);
+        must(place_perform(p->src, "create f") == 0, "own");
+        record_own(&p->record, true);
+        record_let_go(&p->record);
+        place_settle(p);
+        cr_assert(record_has_entry(p, ".", "f"));
+        cr_assert_not(record_has_own(&p->record));
 }
 
 WATCH_TEST(watch, repeated_writes_are_told_once)
