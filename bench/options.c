@@ -11,11 +11,15 @@ enum {
         OPT_BUDGET,
         OPT_DIR,
         OPT_IMAGE,
+        OPT_NO_IMAGE,
         OPT_SELF,
         OPT_SEED,
         OPT_JSON,
         OPT_STRICT,
         OPT_COUNT,
+        OPT_PROFILES,
+        OPT_PEERS,
+        OPT_SMOKE,
         OPT_HELP,
 };
 
@@ -24,11 +28,15 @@ static const struct option long_options[] = {
         {"budget", required_argument, NULL, OPT_BUDGET},
         {"dir", required_argument, NULL, OPT_DIR},
         {"image", no_argument, NULL, OPT_IMAGE},
+        {"no-image", no_argument, NULL, OPT_NO_IMAGE},
         {"self", no_argument, NULL, OPT_SELF},
         {"seed", required_argument, NULL, OPT_SEED},
         {"json", required_argument, NULL, OPT_JSON},
         {"strict", no_argument, NULL, OPT_STRICT},
         {"count", required_argument, NULL, OPT_COUNT},
+        {"profiles", required_argument, NULL, OPT_PROFILES},
+        {"peers", required_argument, NULL, OPT_PEERS},
+        {"smoke", no_argument, NULL, OPT_SMOKE},
         {"help", no_argument, NULL, OPT_HELP},
         {NULL, 0, NULL, 0},
 };
@@ -41,14 +49,20 @@ static void usage(const struct options *o, FILE *out)
                 "  --budget S      seconds for all of it (%.0f)\n"
                 "  --count N       samples of a kind (%u; latency only)\n"
                 "  --dir DIR       where the trees live ($TMPDIR or /tmp)\n"
-                "  --image         put them on a fresh journalled ext4 image, made in DIR (root)\n"
+                "  --image         put them on a fresh journalled ext4 image, made in DIR (root); --no-image: don't\n"
                 "  -o OPTS         options for dsfs mount\n"
                 "  --self          a bind mount against another one: ratios must be near 1.0\n"
                 "  --seed N        another tree, another order\n"
                 "  --json FILE     where the results go (%s)\n"
-                "  --strict        exit 1 when a floor is missed\n\n"
-                "DSFS_BIN names the binary under test (build/dsfs).\n",
+                "  --strict        exit 1 when a floor is missed\n",
                 o->program, o->summary, o->budget_s, o->count, o->json);
+        if (o->profiles)
+                fprintf(out,
+                        "  --profiles A,B  dsfs profiles (%s)\n"
+                        "  --peers A,B     others to compare with: all, none, or some of %s (%s)\n"
+                        "  --smoke         tiny trees, one round, no figures to believe: does it work?\n",
+                        o->profiles, o->all_peers, o->peers);
+        fputs("\nDSFS_BIN names the binary under test (build/dsfs).\n", out);
 }
 
 static double number(const struct options *o, const char *text, double least)
@@ -80,6 +94,18 @@ static void take(struct options *o, int opt)
                 break;
         case OPT_IMAGE:
                 o->image = true;
+                break;
+        case OPT_NO_IMAGE:
+                o->image = false;
+                break;
+        case OPT_PROFILES:
+                o->profiles = optarg;
+                break;
+        case OPT_PEERS:
+                o->peers = optarg;
+                break;
+        case OPT_SMOKE:
+                o->smoke = true;
                 break;
         case OPT_SELF:
                 o->self = true;
@@ -128,14 +154,17 @@ void options_parse(struct options *o, int argc, char **argv)
         }
 }
 
-bool options_wants(const struct options *o, const char *name)
+bool options_lists(const char *list, const char *name)
 {
         size_t len = strlen(name);
 
-        if (!o->only)
-                return true;
-        for (const char *at = o->only; *at; at += strcspn(at, ","), at += *at == ',')
+        for (const char *at = list; *at; at += strcspn(at, ","), at += *at == ',')
                 if (strcspn(at, ",") == len && !memcmp(at, name, len))
                         return true;
         return false;
+}
+
+bool options_wants(const struct options *o, const char *name)
+{
+        return !o->only || options_lists(o->only, name);
 }

@@ -105,13 +105,13 @@ static bool unmount_all(const char *top, const char *dsfs)
 {
         size_t len = strlen(top), n = 0;
         char *found[MOUNTS_MAX];
-        bool fuse[MOUNTS_MAX], clean = true;
+        bool ours[MOUNTS_MAX], clean = true;
         FILE *mounts = setmntent("/proc/self/mounts", "r");
         struct mntent *m;
 
         while (mounts && n < MOUNTS_MAX && (m = getmntent(mounts)))
                 if (!strncmp(m->mnt_dir, top, len) && m->mnt_dir[len] == '/') {
-                        fuse[n] = !strncmp(m->mnt_type, "fuse", 4);
+                        ours[n] = !strcmp(m->mnt_type, "fuse.dsfs");
                         found[n++] = strdup(m->mnt_dir);
                 }
         if (mounts)
@@ -119,7 +119,7 @@ static bool unmount_all(const char *top, const char *dsfs)
         while (n--) {
                 const char *const umount[] = {dsfs, "umount", found[n], NULL};
 
-                if ((!fuse[n] || tool_run(umount)) && umount2(found[n], UMOUNT_NOFOLLOW)) {
+                if ((!ours[n] || tool_run(umount)) && umount2(found[n], UMOUNT_NOFOLLOW)) {
                         umount2(found[n], MNT_DETACH | UMOUNT_NOFOLLOW);
                         clean = false;
                 }

@@ -17,69 +17,40 @@ struct outcome {
         bool failed, missed;
 };
 
-static bool wants_any(const struct options *o, const struct workload *list, size_t n)
+static bool wants_any(const struct options *o, const struct workload *list)
 {
-        for (size_t i = 0; i < n; i++)
-                if (options_wants(o, list[i].name))
+        for (; list->name; list++)
+                if (options_wants(o, list->name))
                         return true;
         return false;
 }
 
-static double weight(const struct options *o, const struct workload *list, size_t from, size_t n)
+static double weight(const struct options *o, const struct workload *list)
 {
         double sum = 0;
 
-        for (size_t i = from; i < n; i++)
-                if (options_wants(o, list[i].name))
-                        sum += list[i].weight;
+        for (; list->name; list++)
+                if (options_wants(o, list->name))
+                        sum += list->weight;
         return sum;
 }
 
 /* Each workload gets its share of what is left until `deadline`, less `reserved` weight for those of another list. */
-static void run_list(struct bench *b, const struct workload *list, size_t n, unsigned long long deadline, double reserved,
-                     struct outcome *out)
+static void run_list(struct bench *b, const struct workload *list, unsigned long long deadline, double reserved, struct outcome *out)
 {
-        for (size_t i = 0; i < n; i++) {
+        for (; list->name; list++) {
                 double left = ((double)deadline - (double)clock_now_ns()) / 1e9;
                 struct result r;
 
-                if (!options_wants(b->options, list[i].name))
+                if (!options_wants(b->options, list->name))
                         continue;
-                left *= list[i].weight / (weight(b->options, list, i, n) + reserved);
-                round_compare(b, &list[i], left > 0 ? left : 0, &r);
-                out->missed |= !report_line(b->options, &r);
-                out->failed |= r.failed;
-                json_array_append_new(out->entries, report_entry(b->options, &r));
-                json_decref(r.requests);
+                left *= list->weight / (weight(b->options, list) + reserved);
+                round_compare(b, list, left > 0 ? left : 0, &r);
+                out->missed |= !report_line(b, &r);
+                out->failed |= round_failed(b, &r);
+                json_array_append_new(out->entries, report_entry(b, &r));
+                round_release(&r);
         }
-}
-
-/* git sees the same world on every machine, and leaves the index alone when it only looks. */
-static void set_environment(void)
-{
-        static const char *const vars[][2] = {
-                {"LC_ALL", "C"},
-                {"GIT_OPTIONAL_LOCKS", "0"},
-                {"GIT_CONFIG_NOSYSTEM", "1"},
-                {"GIT_CONFIG_GLOBAL", "/dev/null"},
-                {"GIT_CONFIG_COUNT", "5"},
-                {"GIT_CONFIG_KEY_0", "core.untrackedCache"},
-                {"GIT_CONFIG_VALUE_0", "false"},
-                {"GIT_CONFIG_KEY_1", "core.fsmonitor"},
-                {"GIT_CONFIG_VALUE_1", "false"},
-                {"GIT_CONFIG_KEY_2", "gc.auto"},
-                {"GIT_CONFIG_VALUE_2", "0"},
-                {"GIT_CONFIG_KEY_3", "maintenance.auto"},
-                {"GIT_CONFIG_VALUE_3", "false"},
-                {"GIT_CONFIG_KEY_4", "safe.directory"},
-                {"GIT_CONFIG_VALUE_4", "*"},
-        };
-
-        for (size_t i = 0; i < sizeof vars / sizeof *vars; i++)
-                setenv(vars[i][0], vars[i][1], 1);
-        unsetenv("GIT_DIR");
-        unsetenv("GIT_WORK_TREE");
-        unsetenv("GIT_INDEX_FILE");
 }
 
 /* Open both sides on the application. 0 or -errno; *machine is then known. */
@@ -92,7 +63,7 @@ static int open_sides(struct bench *b, json_t **machine)
         double seconds;
         int err = 0;
 
-        for (size_t i = 0; !err && i < 2; i++)
+        for (size_t i = 0; !err && i < b->sides_n; i++)
                 err = side_open(&b->sides[i], source);
         if (!err)
                 err = side_prewarm(&b->sides[1], begin, &seconds);
@@ -106,7 +77,7 @@ static int open_sides(struct bench *b, json_t **machine)
 
 static void close_sides(struct bench *b)
 {
-        for (size_t i = 0; i < 2; i++)
+        for (size_t i = 0; i < b->sides_n; i++)
                 side_close(&b->sides[i]);
 }
 
@@ -118,10 +89,10 @@ static void report_prewarm(const struct bench *b, json_t *machine)
 
         if (!sc->prewarms)
                 return;
-        printf("prewarming %d files ended (%s) %.2f s after mounting (median of %zu)\n", FIRST_FILES, end, median, sc->prewarms);
+        printf("prewarming %u files ended (%s) %.2f s after mounting (median of %zu)\n", sc->sizes.first_files, end, median, sc->prewarms);
         json_object_set_new(machine, "prewarm_end", json_string(end));
         json_object_set_new(machine, "prewarm_s", json_real(median));
-        json_object_set_new(machine, "prewarm_files", json_integer(FIRST_FILES));
+        json_object_set_new(machine, "prewarm_files", json_integer(sc->sizes.first_files));
 }
 
 static int compare_all(struct bench *b, unsigned long long deadline, bool app, bool first, struct outcome *out, json_t **machine)
@@ -133,10 +104,10 @@ static int compare_all(struct bench *b, unsigned long long deadline, bool app, b
         report_conditions(o, *machine, b->place);
         report_header();
         if (app)
-                run_list(b, app_workloads, app_workloads_n, deadline, weight(o, first_workloads, 0, first_workloads_n), out);
+                run_list(b, app_workloads, deadline, weight(o, first_workloads), out);
         close_sides(b);
         if (first)
-                run_list(b, first_workloads, first_workloads_n, deadline, 0, out);
+                run_list(b, first_workloads, deadline, 0, out);
         close_sides(b);
         report_prewarm(b, *machine);
         return 0;
@@ -145,14 +116,14 @@ static int compare_all(struct bench *b, unsigned long long deadline, bool app, b
 static int job(const struct options *o, const struct place *place)
 {
         unsigned long long deadline = clock_now_ns() + (unsigned long long)(o->budget_s * 1e9);
-        bool app = wants_any(o, app_workloads, app_workloads_n), first = wants_any(o, first_workloads, first_workloads_n);
+        bool app = wants_any(o, app_workloads), first = wants_any(o, first_workloads);
         struct outcome out = {.entries = json_array()};
-        struct bench b = {.options = o, .place = place};
+        struct bench b = {.options = o, .place = place, .sides_n = 2};
         json_t *machine = NULL;
         struct scene sc;
         int code = 1;
 
-        set_environment();
+        scene_environment();
         b.scene = &sc;
         if (!app && !first) {
                 fprintf(stderr, "%s: --only leaves nothing\n", o->program);
@@ -161,7 +132,8 @@ static int job(const struct options *o, const struct place *place)
         if (side_init(&b.sides[0], o, place->top, "bind", "the bind mount", false) ||
             side_init(&b.sides[1], o, place->top, "dsfs", o->self ? "the other bind mount" : "dsfs", !o->self))
                 return 1;
-        if (!scene_init(&sc, &b, app, first) && !compare_all(&b, deadline, app, first, &out, &machine)) {
+        if (!scene_init(&sc, &b, (app ? SCENE_APP : 0) | (first ? SCENE_FIRST : 0)) &&
+            !compare_all(&b, deadline, app, first, &out, &machine)) {
                 bool written = report_write(o, machine, out.entries);
 
                 code = !written || out.failed || (o->strict && out.missed);

@@ -29,7 +29,7 @@ void report_header(void)
         fflush(stdout);
 }
 
-static double total(json_t *requests)
+double report_total(json_t *requests)
 {
         const char *name;
         double sum = 0;
@@ -61,72 +61,84 @@ static void print_requests(json_t *requests)
 
         json_object_foreach(requests, name, value) if (n < REQUESTS_MAX) all[n++] = (struct named){name, json_number_value(value)};
         qsort(all, n, sizeof *all, more_first);
-        printf("%.3f", total(requests));
+        printf("%.3f", report_total(requests));
         for (size_t i = 0; i < n && i < NAMED_REQUESTS && all[i].count >= 0.005; i++)
                 printf("%s%s %.2f", i ? ", " : ": ", all[i].name, all[i].count);
         putchar('\n');
 }
 
-/* 0: none. */
-static double floor_of(const struct options *o, const struct result *r)
+double report_floor(const struct options *o, const struct workload *w, const struct side *s)
 {
-        return o->self ? SELF_NEAR : r->workload->floor;
+        if (o->self)
+                return SELF_NEAR;
+        if (s->peer)
+                return 0;
+        return s->profile && !strcmp(s->profile, "data") ? w->data_floor : w->floor;
 }
 
-static bool missed(const struct options *o, const struct result *r)
+bool report_missed(const struct options *o, const struct measured *m, double floor)
 {
-        double floor = floor_of(o, r);
-
-        if (r->failed)
+        if (m->failed)
                 return true;
         if (o->self)
-                return r->interval.low > floor || r->interval.high < 1 / floor;
-        return floor > 0 && r->interval.ratio > floor;
+                return m->interval.low > floor || m->interval.high < 1 / floor;
+        return floor > 0 && m->interval.ratio > floor;
 }
 
-bool report_line(const struct options *o, const struct result *r)
+bool report_line(const struct bench *b, const struct result *r)
 {
+        double limit = report_floor(b->options, r->workload, &b->sides[1]);
+        const struct measured *m = &r->of[1];
         char range[32], floor[16] = "";
+        bool missed;
 
-        if (r->failed) {
+        if (round_failed(b, r)) {
                 printf("%-12s FAILED\n", r->workload->name);
                 fflush(stdout);
                 return false;
         }
-        snprintf(range, sizeof range, "%.2f to %.2f", r->interval.low, r->interval.high);
-        if (floor_of(o, r) > 0)
-                snprintf(floor, sizeof floor, "%.2f", floor_of(o, r));
-        printf("%-12s %6.2f  %-13s %9.2f %9.2f %3u  %-5s %-5s ", r->workload->name, r->interval.ratio, range, r->bind_ms, r->dsfs_ms,
-               r->rounds, floor,
-               !*floor        ? ""
-               : missed(o, r) ? "MISS"
-                              : "ok");
-        if (r->requests)
-                print_requests(r->requests);
+        snprintf(range, sizeof range, "%.2f to %.2f", m->interval.low, m->interval.high);
+        if (limit > 0)
+                snprintf(floor, sizeof floor, "%.2f", limit);
+        missed = report_missed(b->options, m, limit);
+        printf("%-12s %6.2f  %-13s %9.2f %9.2f %3u  %-5s %-5s ", r->workload->name, m->interval.ratio, range, r->of[0].ms, m->ms, m->rounds,
+               floor,
+               !*floor  ? ""
+               : missed ? "MISS"
+                        : "ok");
+        if (m->requests)
+                print_requests(m->requests);
         else
                 puts("-");
         fflush(stdout);
-        return !missed(o, r);
+        return !missed;
 }
 
-json_t *report_entry(const struct options *o, const struct result *r)
+json_t *report_entry(const struct bench *b, const struct result *r)
 {
+        double limit = report_floor(b->options, r->workload, &b->sides[1]);
+        const struct measured *m = &r->of[1];
         json_t *entry;
 
-        if (r->failed)
+        if (round_failed(b, r))
                 return json_pack("{ss sb}", "name", r->workload->name, "failed", 1);
-        entry = json_pack("{ss sf sf sf sf sf si sI}", "name", r->workload->name, "ratio", r->interval.ratio, "low", r->interval.low,
-                          "high", r->interval.high, "bind_ms", r->bind_ms, "dsfs_ms", r->dsfs_ms, "rounds", (int)r->rounds, "operations",
+        entry = json_pack("{ss sf sf sf sf sf si sI}", "name", r->workload->name, "ratio", m->interval.ratio, "low", m->interval.low,
+                          "high", m->interval.high, "bind_ms", r->of[0].ms, "dsfs_ms", m->ms, "rounds", (int)m->rounds, "operations",
                           (json_int_t)r->ops);
-        if (floor_of(o, r) > 0) {
-                json_object_set_new(entry, "floor", json_real(floor_of(o, r)));
-                json_object_set_new(entry, "ok", json_boolean(!missed(o, r)));
-        }
-        if (r->requests) {
-                json_object_set_new(entry, "requests", json_real(total(r->requests)));
-                json_object_set(entry, "requests_by_name", r->requests);
-        }
+        report_judge(b->options, m, limit, entry);
         return entry;
+}
+
+void report_judge(const struct options *o, const struct measured *m, double floor, json_t *entry)
+{
+        if (floor > 0) {
+                json_object_set_new(entry, "floor", json_real(floor));
+                json_object_set_new(entry, "ok", json_boolean(!report_missed(o, m, floor)));
+        }
+        if (m->requests) {
+                json_object_set_new(entry, "requests", json_real(report_total(m->requests)));
+                json_object_set(entry, "requests_by_name", m->requests);
+        }
 }
 
 /* The value of `key` in /proc/cpuinfo. */

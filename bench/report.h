@@ -7,17 +7,30 @@
 #include <jansson.h>
 
 struct bench;
+struct measured;
 struct options;
 struct place;
 struct result;
+struct side;
+struct workload;
 
 void report_header(void);
 
-/* One line of the table. False when the floor is missed (of a self-check: when it isn't near 1.0) or the workload failed. */
-bool report_line(const struct options *o, const struct result *r);
+/* One line of the table of two sides. False when the floor is missed (of a self-check: when it isn't near 1.0) or the workload failed. */
+bool report_line(const struct bench *b, const struct result *r);
 
-/* The entry of one workload in the file, a new reference. */
-json_t *report_entry(const struct options *o, const struct result *r);
+/* The entry of one workload, of two sides, in the file, a new reference. */
+json_t *report_entry(const struct bench *b, const struct result *r);
+
+/* The ratio that `s` may have at most, 0: any. Whether it has more. */
+double report_floor(const struct options *o, const struct workload *w, const struct side *s);
+bool report_missed(const struct options *o, const struct measured *m, double floor);
+
+/* Add floor and requests to an entry. */
+void report_judge(const struct options *o, const struct measured *m, double floor, json_t *entry);
+
+/* The sum of an operation's requests. */
+double report_total(json_t *requests);
 
 /* The machine that this ran on, a new reference. `transport` may be NULL. */
 json_t *report_machine(const struct options *o, const struct place *place, const char *transport);

@@ -1,6 +1,6 @@
 /*
- * The comparison itself: one workload on two sides, in rounds that alternate which side goes first, until its share of the time is used up.
- * Both sides start each timed part from the same state: prepared, settled, and with nothing dirty when the workload writes.
+ * The comparison itself: one workload on all sides, in rounds that alternate the order of the sides, until its share of the time is used
+ * up. All sides start each timed part from the same state: prepared, settled, and with nothing dirty when the workload writes.
  */
 #pragma once
 
@@ -14,6 +14,7 @@
 
 enum {
         ROUNDS_LIMIT = 41,
+        SIDES_MAX = 8,
 };
 
 struct workload;
@@ -21,13 +22,14 @@ struct workload;
 struct bench {
         const struct options *options;
         const struct place *place;
-        struct side sides[2]; /* bind, dsfs */
-        void *scene;          /* the workloads' own */
+        struct side sides[SIDES_MAX]; /* the bind mount first; then dsfs, then peers */
+        size_t sides_n;
+        void *scene; /* the workloads' own */
 };
 
 struct workload {
         const char *name;
-        double floor; /* 0: none is set */
+        double floor; /* of the source profile; 0: none is set */
         double weight;
         unsigned rounds_min, rounds_max;
         bool warm;   /* once on each side first, untimed */
@@ -36,17 +38,35 @@ struct workload {
         int (*prepare)(struct bench *b, struct side *s, unsigned round);
         int (*run)(struct bench *b, struct side *s, unsigned round, size_t *ops);
         int (*finish)(struct bench *b, struct side *s, unsigned round);
+        /* What only the table of all of them has. */
+        const char *title;
+        double data_floor;                                 /* of the data profile; 0: none is set */
+        bool only_dsfs;                                    /* peers have nothing to compare with it */
+        bool each;                                         /* what one operation takes is what is asked for */
+        const char *(*unavailable)(const struct bench *b); /* why it can't be measured here, or NULL */
+};
+
+/* What came out for one side. */
+struct measured {
+        unsigned rounds;
+        double ms;
+        struct interval interval; /* against the first side, over the rounds that both took part in */
+        json_t *requests;         /* owned: an operation's, by name; NULL: not known */
+        bool failed;
+        bool given_up; /* it is a peer that took more than its share of the time; what was measured until then stands */
+        double last_s; /* how long its last turn was, with all that belongs to it */
 };
 
 struct result {
         const struct workload *workload;
-        unsigned rounds;
         size_t ops; /* of one round */
-        double bind_ms, dsfs_ms;
-        struct interval interval;
-        json_t *requests; /* owned: an operation's, by name; NULL: not known */
-        bool failed;
+        struct measured of[SIDES_MAX];
 };
 
 /* Fills *ret, also when it fails. */
 void round_compare(struct bench *b, const struct workload *w, double seconds, struct result *ret);
+
+void round_release(struct result *r);
+
+/* Whether the bind mount or a side of dsfs failed. */
+bool round_failed(const struct bench *b, const struct result *r);

@@ -7,6 +7,13 @@ BENCH_ARGS ?=
 $(BENCH_BINS): $(OUT)/%: $(OUT)/%.o $(BENCH_OBJS) $(LIB)
 	$(LINK)
 
+# Root gets a fresh filesystem; BENCH_ARGS=--no-image has the disk of $TMPDIR.
+bench: all $(OUT)/bench/bench ## every row of the design's table, both profiles and what else is installed, at most 15 minutes
+	DSFS_BIN='$(or $(DSFS_BIN),$(BUILD)/dsfs)' $(OUT)/bench/bench --json bench/results/latest.json $(BENCH_ARGS)
+
+bench-smoke: all $(OUT)/bench/bench ## does the benchmark program work? one round of everything on tiny trees
+	DSFS_BIN='$(or $(DSFS_BIN),$(BUILD)/dsfs)' $(OUT)/bench/bench --smoke --json $(BUILD)/bench-smoke.json $(BENCH_ARGS)
+
 bench-quick: all $(OUT)/bench/quick ## everyday work through dsfs against a bind mount, at most 3 minutes
 	DSFS_BIN='$(or $(DSFS_BIN),$(BUILD)/dsfs)' $(OUT)/bench/quick --json $(BUILD)/bench-quick.json $(BENCH_ARGS)
 
@@ -22,4 +29,4 @@ bench-self: $(OUT)/bench/quick ## is the instrument true? a bind mount against a
 -include $(BENCH_OBJS:.o=.d) $(BENCH_BINS:=.d)
 
 .SECONDARY: $(BENCH_BINS:=.o)
-.PHONY: bench-quick bench-latency bench-micro bench-self
+.PHONY: bench bench-smoke bench-quick bench-latency bench-micro bench-self

@@ -39,18 +39,55 @@ static int make_paths(struct scene *sc, uint64_t seed)
         return 0;
 }
 
-static int make_app(struct scene *sc, const struct bench *b)
-{
-        CLEANUP_FREE char *app = NULL, *scratch = NULL;
-        int err;
+const struct sizes sizes_full = {
+        .app_files = 20000,
+        .first_files = 50000,
+        .create_files = 10000,
+        .node_packages = 1500,
+        .python_modules = 1200,
+        .c_files = 100,
+        .npm_packages = 200,
+        .npm_files = 25,
+        .single_files = 1000,
+        .data_mib = 128,
+};
 
-        if (asprintf(&sc->source, "%s/source", b->place->disk) < 0 || asprintf(&app, "%s/app", sc->source) < 0 ||
-            asprintf(&scratch, "%s/scratch", sc->source) < 0 || asprintf(&sc->archive, "%s/area.tar", b->place->disk) < 0)
+const struct sizes sizes_smoke = {
+        .app_files = 600,
+        .first_files = 600,
+        .create_files = 100,
+        .node_packages = 20,
+        .python_modules = 20,
+        .c_files = 4,
+        .npm_packages = 4,
+        .npm_files = 4,
+        .single_files = 50,
+        .data_mib = 4,
+};
+
+/* The directory that is mounted, with room to write. */
+static int make_source(struct scene *sc, const struct bench *b)
+{
+        CLEANUP_FREE char *scratch = NULL;
+
+        if (asprintf(&sc->source, "%s/source", b->place->disk) < 0 || asprintf(&scratch, "%s/scratch", sc->source) < 0)
                 return -ENOMEM;
-        if (mkdir(sc->source, 0755) || mkdir(app, 0755) || mkdir(scratch, 0755))
+        if (mkdir(sc->source, 0755) || mkdir(scratch, 0755))
                 return -errno;
         place_spread(scratch);
-        err = tree_init(&sc->app, APP_FILES, b->options->seed);
+        return 0;
+}
+
+static int make_app(struct scene *sc, const struct bench *b)
+{
+        CLEANUP_FREE char *app = NULL;
+        int err;
+
+        if (asprintf(&app, "%s/app", sc->source) < 0 || asprintf(&sc->archive, "%s/area.tar", b->place->disk) < 0)
+                return -ENOMEM;
+        if (mkdir(app, 0755))
+                return -errno;
+        err = tree_init(&sc->app, sc->sizes.app_files, b->options->seed);
         if (!err)
                 err = tree_write_repository(&sc->app, app);
         if (!err)
@@ -72,26 +109,79 @@ static int make_first(struct scene *sc, const struct bench *b)
                 return -ENOMEM;
         if (mkdir(sc->first_source, 0755))
                 return -errno;
-        err = tree_init(&tree, FIRST_FILES, b->options->seed + 1);
+        err = tree_init(&tree, sc->sizes.first_files, b->options->seed + 1);
         if (!err)
                 err = tree_write(&tree, sc->first_source);
         tree_release(&tree);
         return err;
 }
 
-int scene_init(struct scene *sc, const struct bench *b, bool app, bool first)
+static int make_parts(struct scene *sc, const struct bench *b, unsigned parts)
 {
         int err = 0;
 
-        *sc = (struct scene){0};
-        if (app)
+        if (parts & ~SCENE_FIRST)
+                err = make_source(sc, b);
+        if (!err && parts & SCENE_APP)
                 err = make_app(sc, b);
-        if (!err && first)
+        if (!err && parts & SCENE_FIRST)
                 err = make_first(sc, b);
+        if (!err && parts & SCENE_NODE)
+                err = scene_make_node(sc);
+        if (!err && parts & SCENE_PYTHON)
+                err = scene_make_python(sc);
+        if (!err && parts & SCENE_C)
+                err = scene_make_c(sc);
+        if (!err && parts & SCENE_NPM)
+                err = scene_make_npm(sc, b->place->top);
+        if (!err && parts & SCENE_DATA)
+                err = scene_make_data(sc);
+        if (!err && parts & SCENE_SINGLE)
+                err = scene_make_single(sc, sc->source, b->sides_n);
+        return err;
+}
+
+int scene_init(struct scene *sc, const struct bench *b, unsigned parts)
+{
+        int err;
+
+        *sc = (struct scene){.sizes = b->options->smoke ? sizes_smoke : sizes_full};
+        err = make_parts(sc, b, parts);
         if (err)
                 fprintf(stderr, "%s: cannot make the trees below %s: %s\n", b->options->program, b->place->disk, strerror(-err));
         place_sync(b->place);
         return err;
+}
+
+/* Programs see the same world on every machine; git leaves the index alone when it only looks. */
+void scene_environment(void)
+{
+        static const char *const vars[][2] = {
+                {"LC_ALL", "C"},
+                {"PYTHONDONTWRITEBYTECODE", "1"},
+                {"npm_config_userconfig", "/dev/null"},
+                {"npm_config_update_notifier", "false"},
+                {"GIT_OPTIONAL_LOCKS", "0"},
+                {"GIT_CONFIG_NOSYSTEM", "1"},
+                {"GIT_CONFIG_GLOBAL", "/dev/null"},
+                {"GIT_CONFIG_COUNT", "5"},
+                {"GIT_CONFIG_KEY_0", "core.untrackedCache"},
+                {"GIT_CONFIG_VALUE_0", "false"},
+                {"GIT_CONFIG_KEY_1", "core.fsmonitor"},
+                {"GIT_CONFIG_VALUE_1", "false"},
+                {"GIT_CONFIG_KEY_2", "gc.auto"},
+                {"GIT_CONFIG_VALUE_2", "0"},
+                {"GIT_CONFIG_KEY_3", "maintenance.auto"},
+                {"GIT_CONFIG_VALUE_3", "false"},
+                {"GIT_CONFIG_KEY_4", "safe.directory"},
+                {"GIT_CONFIG_VALUE_4", "*"},
+        };
+
+        for (size_t i = 0; i < sizeof vars / sizeof *vars; i++)
+                setenv(vars[i][0], vars[i][1], 1);
+        unsetenv("GIT_DIR");
+        unsetenv("GIT_WORK_TREE");
+        unsetenv("GIT_INDEX_FILE");
 }
 
 void scene_release(struct scene *sc)
@@ -106,5 +196,7 @@ void scene_release(struct scene *sc)
         free(sc->source);
         free(sc->first_source);
         free(sc->archive);
+        free(sc->npm_cache);
+        free(sc->python);
         tree_release(&sc->app);
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "bench/options.h"
+#include "bench/peer.h"
 #include "bench/tool.h"
 #include "cache/base/err.h"
 #include "cache/base/thread.h"
@@ -17,11 +18,13 @@
 enum {
         PREWARM_POLL_MS = 50,
         PREWARM_LIMIT_S = 60,
+        BUSY_POLL_MS = 20,
+        BUSY_POLLS = 100,
 };
 
 int side_init(struct side *s, const struct options *o, const char *top, const char *name, const char *label, bool fuse)
 {
-        *s = (struct side){.label = label, .fuse = fuse, .options = o};
+        *s = (struct side){.label = label, .name = name, .fuse = fuse, .options = o};
         if (asprintf(&s->mountpoint, "%s/%s", top, name) < 0) {
                 s->mountpoint = NULL;
                 return -ENOMEM;
@@ -29,16 +32,47 @@ int side_init(struct side *s, const struct options *o, const char *top, const ch
         return mkdir(s->mountpoint, 0755) ? -errno : 0;
 }
 
-static int open_fuse(struct side *s, const char *source)
+/* What `dsfs mount` is given after -o: what the user wants, the profile, what the workload wants. NULL: nothing. */
+static char *joined_options(const struct side *s, const char *more)
+{
+        const char *user = s->options->mount_opts;
+        char *ret = NULL;
+
+        if (!user && !s->profile && !more)
+                return NULL;
+        if (asprintf(&ret, "%s%s%s%s%s%s", user ? user : "", user && (s->profile || more) ? "," : "", s->profile ? "profile=" : "",
+                     s->profile ? s->profile : "", s->profile && more ? "," : "", more ? more : "") < 0)
+                return NULL;
+        return ret;
+}
+
+static int open_fuse(struct side *s, const char *source, const char *more)
 {
         const char *argv[] = {s->options->dsfs, "mount", source, s->mountpoint, NULL, NULL, NULL};
+        CLEANUP_FREE char *opts = joined_options(s, more);
 
-        if (s->options->mount_opts) {
+        if (opts) {
                 argv[4] = "-o";
-                argv[5] = s->options->mount_opts;
+                argv[5] = opts;
         }
         if (tool_run(argv)) {
-                fprintf(stderr, "%s: %s mount %s %s failed\n", s->options->program, s->options->dsfs, source, s->mountpoint);
+                fprintf(stderr, "%s: %s mount %s %s %s%s failed\n", s->options->program, s->options->dsfs, source, s->mountpoint,
+                        opts ? "-o " : "", opts ? opts : "");
+                return -EIO;
+        }
+        return 0;
+}
+
+static int open_peer(struct side *s, const char *source)
+{
+        CLEANUP_FREE char *work = NULL;
+
+        if (asprintf(&work, "%s/%u", s->work, s->opens++) < 0)
+                return -ENOMEM;
+        if (mkdir(work, 0755))
+                return -errno;
+        if (s->peer->mount(source, s->mountpoint, work)) {
+                fprintf(stderr, "%s: %s cannot mount %s\n", s->options->program, s->label, source);
                 return -EIO;
         }
         return 0;
@@ -46,10 +80,17 @@ static int open_fuse(struct side *s, const char *source)
 
 int side_open(struct side *s, const char *source)
 {
+        return side_open_with(s, source, NULL);
+}
+
+int side_open_with(struct side *s, const char *source, const char *mount_opts)
+{
         int err = 0;
 
         if (s->fuse) {
-                err = open_fuse(s, source);
+                err = open_fuse(s, source, mount_opts);
+        } else if (s->peer) {
+                err = open_peer(s, source);
         } else if (geteuid() == 0 && mount(source, s->mountpoint, NULL, MS_BIND, NULL)) {
                 err = -errno;
                 fprintf(stderr, "%s: cannot bind %s to %s: %s\n", s->options->program, source, s->mountpoint, strerror(errno));
@@ -60,16 +101,37 @@ int side_open(struct side *s, const char *source)
         return s->root ? 0 : -ENOMEM;
 }
 
+/* What still looks at it, an agent's watch or a desktop's, may take a moment to let go. */
+static bool unmount(const char *mountpoint)
+{
+        const struct timespec poll = {.tv_nsec = BUSY_POLL_MS * 1000000L};
+
+        for (int i = 0; umount2(mountpoint, UMOUNT_NOFOLLOW); i++) {
+                if (errno != EBUSY || i == BUSY_POLLS)
+                        return false;
+                clock_nanosleep(CLOCK_MONOTONIC, 0, &poll, NULL);
+        }
+        return true;
+}
+
 void side_close(struct side *s)
 {
         const char *const umount[] = {s->options->dsfs, "umount", s->mountpoint, NULL};
 
         if (!s->root)
                 return;
-        if (s->fuse ? tool_run(umount) : geteuid() == 0 && umount2(s->mountpoint, UMOUNT_NOFOLLOW))
+        if (s->fuse ? tool_run(umount) : geteuid() == 0 && !unmount(s->mountpoint))
                 fprintf(stderr, "%s: %s is still mounted\n", s->options->program, s->mountpoint);
         free(s->root);
         s->root = NULL;
+}
+
+void side_release(struct side *s)
+{
+        side_close(s);
+        free(s->mountpoint);
+        free(s->work);
+        s->mountpoint = s->work = NULL;
 }
 
 int side_settle(struct side *s)

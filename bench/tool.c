@@ -5,6 +5,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,6 +13,10 @@
 #include "cache/base/fd.h"
 
 extern char **environ;
+
+enum {
+        DRAIN_BYTES = 1 << 20,
+};
 
 int tool_start(const char *const argv[], int in, int out, pid_t *ret)
 {
@@ -81,6 +86,44 @@ static int gather(int fd, char **ret)
                 text = more;
         }
         return -ENOMEM;
+}
+
+bool tool_exists(const char *program)
+{
+        const char *path = getenv("PATH");
+        char file[4096];
+
+        for (const char *at = path ? path : ""; *at; at += strcspn(at, ":"), at += *at == ':') {
+                snprintf(file, sizeof file, "%.*s/%s", (int)strcspn(at, ":"), at, program);
+                if (!access(file, X_OK))
+                        return true;
+        }
+        return false;
+}
+
+int tool_count(const char *const argv[], size_t *bytes)
+{
+        CLEANUP_FD int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        CLEANUP_FD int from = -1;
+        CLEANUP_FD int to = -1;
+        int ends[2], err;
+        ssize_t n;
+        pid_t pid;
+
+        *bytes = 0;
+        if (nowhere < 0 || pipe2(ends, O_CLOEXEC))
+                return -errno;
+        from = ends[0];
+        to = ends[1];
+        fcntl(from, F_SETPIPE_SZ, DRAIN_BYTES);
+        err = tool_start(argv, -1, to, &pid);
+        if (err)
+                return err;
+        fd_close(&to);
+        while ((n = splice(from, NULL, nowhere, NULL, DRAIN_BYTES, 0)) > 0)
+                *bytes += (size_t)n;
+        fd_close(&from);
+        return tool_wait(pid);
 }
 
 int tool_capture(const char *const argv[], char **ret)

@@ -3,6 +3,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 /* Start argv (NULL-terminated, found by $PATH). `in` and `out` become its standard input and output, /dev/null where -1; the caller keeps
@@ -17,3 +19,9 @@ int tool_run(const char *const argv[]);
 
 /* Start and wait; what it printed is in *ret (the caller frees), NUL-terminated, when the result isn't negative. As tool_wait(). */
 int tool_capture(const char *const argv[], char **ret);
+
+/* Start and wait; what it printed is counted, not kept. As tool_wait(). */
+int tool_count(const char *const argv[], size_t *bytes);
+
+/* Whether `program` is found by $PATH. */
+bool tool_exists(const char *program);

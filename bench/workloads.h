@@ -1,6 +1,6 @@
 /*
- * What bench-quick compares. The workloads of the application come first, in an order that disturbs the later ones least: reading,
- * creating, switching branches, deleting; then those that touch a large tree for the first time through a fresh mount.
+ * What is compared: the workloads, and the trees that they work on. bench-quick takes two lists whole; bench takes the rows of its table
+ * from all lists, by name.
  */
 #pragma once
 
@@ -10,30 +10,90 @@
 #include "bench/tree.h"
 
 enum {
-        APP_FILES = 20000,
-        FIRST_FILES = 50000,
         PREWARMS_MAX = 64,
+        PATH_ROOM = 4096,
+};
+
+/* How large all is. */
+struct sizes {
+        unsigned app_files;   /* of the repository */
+        unsigned first_files; /* of the tree that bench-quick sees first through a fresh mount */
+        unsigned create_files;
+        unsigned node_packages;
+        unsigned python_modules;
+        unsigned c_files;
+        unsigned npm_packages, npm_files; /* and files of each */
+        unsigned single_files;            /* operations of a kind a round */
+        unsigned data_mib;
+};
+
+extern const struct sizes sizes_full, sizes_smoke;
+
+/* Parts of a scene that not everybody wants. */
+enum {
+        SCENE_APP = 1 << 0,
+        SCENE_FIRST = 1 << 1,
+        SCENE_NODE = 1 << 2,
+        SCENE_PYTHON = 1 << 3,
+        SCENE_C = 1 << 4,
+        SCENE_NPM = 1 << 5,
+        SCENE_DATA = 1 << 6,
+        SCENE_SINGLE = 1 << 7,
 };
 
 struct scene {
-        char *source;       /* the application's repository "app", and room to write, "scratch" */
+        struct sizes sizes;
+        char *source;       /* what is mounted: the application's repository "app", the other parts, and room to write, "scratch" */
         char *first_source; /* the large tree; NULL: not wanted */
         char *archive;      /* the application's first area, a tar */
+        char *npm_cache;    /* filled with the packages that "npm" installs; NULL: not wanted */
+        char *python;       /* the interpreter itself, not what a version manager puts before it; NULL: there is none */
         struct tree app;
         size_t paths_n, small_n, missing_n;
         char **paths;   /* the application's files, in no order */
         char **small;   /* borrowed from paths: up to WALK_READ_MAX bytes */
         char **missing; /* not there */
         size_t small_bytes;
-        size_t stocked[2]; /* unpacked archives that wait for their deletion, by side */
-        size_t deleted[2];
+        size_t tar_bytes;          /* what tar makes of "app"; 0: not known yet */
+        size_t stocked[SIDES_MAX]; /* unpacked archives that wait for their deletion, by side */
+        size_t deleted[SIDES_MAX];
+        size_t installed[SIDES_MAX]; /* node_modules the same */
+        size_t uninstalled[SIDES_MAX];
         double prewarm_s[PREWARMS_MAX];
         size_t prewarms;
 };
 
-extern const struct workload app_workloads[], first_workloads[];
-extern const size_t app_workloads_n, first_workloads_n;
+/* A list that ends with a workload without name. */
+extern const struct workload app_workloads[], first_workloads[], touch_workloads[], data_workloads[], tool_workloads[], npm_workloads[],
+        single_workloads[];
 
-/* Make the trees in b->place. 0 or -errno, with a message. */
-int scene_init(struct scene *sc, const struct bench *b, bool app, bool first);
+/* Make the trees in b->place; `parts` of SCENE_…. 0 or -errno, with a message. */
+int scene_init(struct scene *sc, const struct bench *b, unsigned parts);
 void scene_release(struct scene *sc);
+
+/* Set the variables that git and other programs go by. */
+void scene_environment(void);
+
+/* Its parts that programs work on, below `source`. The same. */
+int scene_make_node(struct scene *sc);
+int scene_make_python(struct scene *sc);
+int scene_make_c(struct scene *sc);
+int scene_make_npm(struct scene *sc, const char *top);
+int scene_make_data(struct scene *sc);
+int scene_make_single(const struct scene *sc, const char *source, size_t sides);
+
+/* Say what failed on which side; returns `err`. */
+int work_complain(const struct bench *b, const struct side *s, const char *what, int err);
+
+size_t work_side(const struct bench *b, const struct side *s);
+
+/* Opens the side's root, or `below` it. */
+int work_open(const struct side *s, const char *below);
+
+/* "<root>/scratch/<what>-<side>-<n>-<pid>": names decide where ext4 puts them, so another run's are put elsewhere. */
+void work_scratch(const struct bench *b, const struct side *s, const char *what, size_t n, char path[PATH_ROOM]);
+
+/* A mount that has seen nothing yet, with or without reading ahead; and its end. */
+int work_mount_fresh(struct bench *b, struct side *s, unsigned round);
+int work_mount_prewarmed(struct bench *b, struct side *s, unsigned round);
+int work_unmount(struct bench *b, struct side *s, unsigned round);
