@@ -20,10 +20,14 @@
 
 enum {
         ROWS_MAX = 64,
-        NOTES_MAX = 4096,
         OVERTIME_S = 300, /* after which something hangs */
         SMOKE_LIMIT_S = 120,
 };
+
+/* Peers take their time in the fastest of rows too. */
+#define PEERS_WEIGHT 1
+
+#define RESULTS "bench/results/latest.json"
 
 /* In the order of the design's table. `name` is what a row is called here, where two lists call theirs the same. */
 static const struct {
@@ -80,15 +84,13 @@ struct run {
         size_t rows_n;
         unsigned parts; /* of the scene, that the rows need */
         json_t *entries;
-        char notes[NOTES_MAX]; /* what is left out, for the end */
+        json_t *left_out; /* sides, and why */
         bool failed, missed;
 };
 
-static void note(struct run *r, const char *name, const char *why)
+static void note(struct run *r, const char *side, const char *why)
 {
-        size_t len = strlen(r->notes);
-
-        snprintf(r->notes + len, sizeof r->notes - len, "not measured: %s: %s\n", name, why);
+        json_object_set_new(r->left_out, side, json_string(why));
 }
 
 /* One round of everything is enough to see that it works. */
@@ -117,6 +119,7 @@ static void choose_rows(struct run *r)
                 row->missing = w->unavailable && order[i].list != data_workloads ? w->unavailable(r->bench) : NULL;
                 if (!row->missing)
                         r->parts |= order[i].parts;
+                row->workload.weight += strcmp(o->peers, "none") != 0 ? PEERS_WEIGHT : 0;
                 if (o->smoke)
                         shorten(&row->workload);
         }
@@ -165,7 +168,6 @@ static int add_peers(struct run *r)
                         continue;
                 if (why) {
                         note(r, peers[i].name, why);
-                        json_array_append_new(r->entries, json_pack("{ss ss}", "peer", peers[i].name, "not_measured", why));
                         continue;
                 }
                 err = add_side(r, peers[i].name, peers[i].name, false);
@@ -194,8 +196,7 @@ static void drop_side(struct run *r, size_t i)
         struct bench *b = r->bench;
         struct side *s = &b->sides[i];
 
-        note(r, s->label, why);
-        json_array_append_new(r->entries, json_pack("{ss ss}", s->peer ? "peer" : "profile", s->name, "not_measured", why));
+        note(r, s->name, why);
         r->failed |= !s->peer;
         side_release(s);
         memmove(s, s + 1, (--b->sides_n - i) * sizeof *s);
@@ -251,6 +252,7 @@ static json_t *describe(const struct run *r)
         for (size_t i = 0; i < b->sides_n; i++)
                 json_array_append_new(sides, json_string(b->sides[i].name));
         json_object_set_new(machine, "sides", sides);
+        json_object_set(machine, "not_measured", r->left_out);
         if (b->options->smoke)
                 json_object_set_new(machine, "smoke", json_true());
         return machine;
@@ -291,7 +293,7 @@ static int measure_all(struct run *r, unsigned long long deadline)
                         row->missing = row->workload.unavailable(r->bench);
                 if (row->missing) {
                         table_row_missing(&row->workload, row->missing);
-                        json_array_append_new(r->entries, table_entry_missing(row->workload.name, row->missing));
+                        json_array_append_new(r->entries, table_entry_missing(&row->workload, row->missing));
                         continue;
                 }
                 err = open_sides(r);
@@ -315,7 +317,8 @@ static void report_prewarm(const struct run *r, json_t *machine)
 static int measure_here(struct run *r, unsigned long long deadline)
 {
         const struct options *o = r->bench->options;
-        json_t *machine;
+        json_t *machine, *why;
+        const char *side;
         bool written;
 
         if (scene_init(r->bench->scene, r->bench, r->parts) || try_sides(r))
@@ -326,7 +329,7 @@ static int measure_here(struct run *r, unsigned long long deadline)
                 json_decref(machine);
                 return 1;
         }
-        fputs(r->notes, stdout);
+        json_object_foreach(r->left_out, side, why) printf("not measured: %s: %s\n", side, json_string_value(why));
         report_prewarm(r, machine);
         written = report_write(o, machine, json_incref(r->entries));
         return !written || r->failed || (o->strict && r->missed);
@@ -337,7 +340,7 @@ static int job(const struct options *o, const struct place *place)
         unsigned long long deadline = clock_now_ns() + (unsigned long long)(o->budget_s * 1e9);
         struct scene scene = {0};
         struct bench b = {.options = o, .place = place, .scene = &scene};
-        struct run r = {.bench = &b, .entries = json_array()};
+        struct run r = {.bench = &b, .entries = json_array(), .left_out = json_object()};
         int code = 1;
 
         alarm(o->smoke ? SMOKE_LIMIT_S : (unsigned)o->budget_s + OVERTIME_S);
@@ -352,6 +355,7 @@ static int job(const struct options *o, const struct place *place)
         for (size_t i = 0; i < b.sides_n; i++)
                 side_release(&b.sides[i]);
         json_decref(r.entries);
+        json_decref(r.left_out);
         scene_release(&scene);
         return code;
 }
@@ -361,7 +365,7 @@ int main(int argc, char **argv)
         struct options o = {
                 .program = "bench",
                 .summary = "every row of the design's table: dsfs and others against a bind mount",
-                .json = "bench/results/latest.json",
+                .json = RESULTS,
                 .budget_s = 780,
                 .profiles = "source,data",
                 .peers = "all",
@@ -370,5 +374,8 @@ int main(int argc, char **argv)
         };
 
         options_parse(&o, argc, argv);
+        /* What is kept as the latest results is of everything. */
+        if (!strcmp(o.json, RESULTS) && (o.self || o.smoke || o.only))
+                o.json = "build/bench.json";
         return place_run(&o, job);
 }

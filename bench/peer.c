@@ -50,7 +50,8 @@ static bool make_upper(const char *work, char **upper, char **workdir)
         return *upper && *workdir && !mkdir(*upper, 0755) && !mkdir(*workdir, 0755);
 }
 
-/* writeback=1: writes are gathered; static_nlink: directories needn't be counted; noacl: no permission is asked for in user space. */
+/* writeback=1: writes are gathered; static_nlink: directories needn't be counted; noacl: no permission is asked for in user space. The
+ * shell swallows what it says about mount options of other systems, every time. */
 static int mount_fuse_overlayfs(const char *source, const char *at, const char *work)
 {
         CLEANUP_FREE char *upper = NULL, *workdir = NULL, *options = NULL;
@@ -60,7 +61,7 @@ static int mount_fuse_overlayfs(const char *source, const char *at, const char *
                      workdir) < 0)
                 return -1;
 
-        const char *const argv[] = {"fuse-overlayfs", "-o", options, at, NULL};
+        const char *const argv[] = {"sh", "-c", "exec fuse-overlayfs -o \"$0\" \"$1\" 2>/dev/null", options, at, NULL};
 
         return tool_run(argv);
 }

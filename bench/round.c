@@ -11,8 +11,8 @@ enum {
 
 /* Of a workload's time, for all peers together; and how much more than its share one may take for its first rounds. */
 #define PEERS_SHARE 0.6
-#define PEER_FIRST 3
-#define PEER_WANTED 2
+#define PEER_FIRST 5
+#define PEER_WANTED 3
 
 struct course {
         struct bench *b;

@@ -7,9 +7,8 @@ BENCH_ARGS ?=
 $(BENCH_BINS): $(OUT)/%: $(OUT)/%.o $(BENCH_OBJS) $(LIB)
 	$(LINK)
 
-# Root gets a fresh filesystem; BENCH_ARGS=--no-image has the disk of $TMPDIR.
 bench: all $(OUT)/bench/bench ## every row of the design's table, both profiles and what else is installed, at most 15 minutes
-	DSFS_BIN='$(or $(DSFS_BIN),$(BUILD)/dsfs)' $(OUT)/bench/bench --json bench/results/latest.json $(BENCH_ARGS)
+	DSFS_BIN='$(or $(DSFS_BIN),$(BUILD)/dsfs)' $(OUT)/bench/bench $(BENCH_ARGS)
 
 bench-smoke: all $(OUT)/bench/bench ## does the benchmark program work? one round of everything on tiny trees
 	DSFS_BIN='$(or $(DSFS_BIN),$(BUILD)/dsfs)' $(OUT)/bench/bench --smoke --json $(BUILD)/bench-smoke.json $(BENCH_ARGS)

@@ -95,9 +95,9 @@ void table_row_missing(const struct workload *w, const char *why)
         fflush(stdout);
 }
 
-json_t *table_entry_missing(const char *name, const char *why)
+json_t *table_entry_missing(const struct workload *w, const char *why)
 {
-        return json_pack("{ss ss}", "name", name, "not_measured", why);
+        return json_pack("{ss ss ss}", "name", w->name, "title", w->title + strspn(w->title, " "), "not_measured", why);
 }
 
 static json_t *side_entry(const struct bench *b, const struct result *r, size_t i)
@@ -108,7 +108,7 @@ static json_t *side_entry(const struct bench *b, const struct result *r, size_t 
         if (r->of[0].failed || m->failed)
                 entry = json_pack("{ss sb}", "name", r->workload->name, "failed", 1);
         else if (!m->rounds)
-                entry = table_entry_missing(r->workload->name, "one run takes more than its share of the time");
+                entry = table_entry_missing(r->workload, "one run takes more than its share of the time");
         else
                 entry = json_pack("{ss sf sf sf sf sf si sI}", "name", r->workload->name, "ratio", m->interval.ratio, "low",
                                   m->interval.low, "high", m->interval.high, "bind_ms", r->of[0].ms, "ms", m->ms, "rounds", (int)m->rounds,

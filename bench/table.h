@@ -19,8 +19,8 @@ void table_row_missing(const struct workload *w, const char *why);
 /* Add the entries of a row, one for each side that is compared with the bind mount. */
 void table_entries(const struct bench *b, const struct result *r, json_t *entries);
 
-/* The entry of a row, or of a side ("" for a row), that wasn't measured. A new reference. */
-json_t *table_entry_missing(const char *name, const char *why);
+/* The entry of a row that can't be measured here, a new reference. */
+json_t *table_entry_missing(const struct workload *w, const char *why);
 
 /* Say which peers had fewer rounds than they should have had. */
 void table_given_up(const struct bench *b, const struct result *r);
