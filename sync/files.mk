@@ -20,6 +20,7 @@ SYNC_SRCS += \
 	sync/agent/cmd_umount.c \
 	sync/agent/cmd_wait.c \
 	sync/agent/daemon.c \
+	sync/agent/follow.c \
 	sync/agent/mountinfo.c \
 	sync/agent/options.c \
 	sync/agent/paths.c \
@@ -27,4 +28,7 @@ SYNC_SRCS += \
 	sync/agent/prewarm.c \
 	sync/agent/prewarm_walk.c \
 	sync/agent/record.c \
+	sync/agent/report.c \
+	sync/agent/seat.c \
+	sync/agent/taking.c \
 	sync/agent/verbs.c

@@ -8,50 +8,76 @@
 #include "cache/base/log.h"
 #include "cache/base/thread.h"
 #include "sync/agent/daemon.h"
-#include "sync/agent/mountinfo.h"
+#include "sync/agent/record.h"
+#include "sync/serve/why.h"
 
-/* The mount has been detached from its place, by us or by someone before: whoever still uses it holds the connection open, so it is ended.
- * All that was written has reached the source already. */
-static int end_detached(struct agent *a)
+void agent_ring_locked(struct agent *a)
 {
-        int rc = mount_abort(fs_mount_connection(a->mount));
-
-        if (rc == 0)
-                return 0;
-        log_warn("the users of the detached mount can't be told (%s): they are left with it as it is", strerror(-rc));
-        (void)uv_async_send(&a->mount_left);
-        return 0;
+        if (!a->ended)
+                (void)uv_async_send(&a->news);
 }
 
-int agent_unmount(struct agent *a, bool lazy)
+int agent_record(struct agent *a)
 {
-        int rc;
+        struct record_mount mounts[ENGINE_MOUNTS_MAX];
+        size_t count = 0;
+        int rc = 0;
 
-        if (atomic_exchange(&a->stopping, true))
-                return -EALREADY;
-        prewarm_quit(a->prewarm);
-        rc = fs_mount_stop(a->mount, false);
-        if (rc == -EBUSY && lazy)
-                rc = fs_mount_stop(a->mount, true) == 0 ? end_detached(a) : rc;
-        else if (rc == -EINVAL)
-                rc = end_detached(a);
-        if (rc)
-                atomic_store(&a->stopping, false);
+        mutex_lock(&a->recording);
+        mutex_lock(&a->lock);
+        for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++) {
+                const struct seat *s = a->seats[i];
+
+                /* A place is another's only when we are through with it. */
+                if (s && (s->state == SEAT_MAKING || s->state == SEAT_SERVING || (s->state == SEAT_ENDING && s->mount)))
+                        mounts[count++] = (struct record_mount){text_new("%s", s->name), text_new("%s", s->mountpoint), s->own_place};
+        }
+        mutex_unlock(&a->lock);
+        for (size_t i = 0; i < count; i++)
+                rc = mounts[i].name && mounts[i].mountpoint ? rc : -ENOMEM;
+        if (rc == 0)
+                rc = record_write(a->run, a->id, a->claim, a->source, mounts, count);
+        mutex_unlock(&a->recording);
+        for (size_t i = 0; i < count; i++) {
+                free((char *)mounts[i].name);
+                free((char *)mounts[i].mountpoint);
+        }
         return rc;
+}
+
+/* Whether it is, or soon will be, unmounted. */
+static bool stop_seat(struct seat *s)
+{
+        int rc = seat_unmount(s, false);
+
+        if (rc == -EBUSY) {
+                log_warn("%s is in use: it is detached, and those who use it lose it", s->mountpoint);
+                rc = seat_unmount(s, true);
+        }
+        if (rc == 0 || rc == -EALREADY)
+                return true;
+        log_error("%s can't be unmounted: %s; `dsfs umount --lazy %s`", s->mountpoint, strerror(-rc), s->mountpoint);
+        return false;
 }
 
 /* Worker thread. */
 static void stop_for_signal(uv_work_t *w)
 {
         struct agent *a = w->data;
-        int rc = agent_unmount(a, false);
+        bool all = true;
 
-        if (rc == -EBUSY) {
-                log_warn("%s is in use: it is detached, and those who use it lose it", a->mountpoint);
-                rc = agent_unmount(a, true);
+        mutex_lock(&a->lock);
+        a->closing = true;
+        mutex_unlock(&a->lock);
+        for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++) {
+                struct seat *s = seat_hold(a, i);
+
+                all = (!s || stop_seat(s)) && all;
+                seat_let_go(s);
         }
-        if (rc && rc != -EALREADY)
-                log_error("%s can't be unmounted: %s; `dsfs umount --lazy %s`", a->mountpoint, strerror(-rc), a->mountpoint);
+        mutex_lock(&a->lock);
+        a->closing = all;
+        mutex_unlock(&a->lock);
 }
 
 static void stop_for_signal_done(uv_work_t *w, int status)
@@ -81,45 +107,24 @@ static void signal_came(uv_signal_t *s, int number)
         stop_soon(a);
 }
 
-/* A thread of the mount. */
-static void mount_ended(void *arg)
-{
-        struct agent *a = arg;
-
-        if (!atomic_load(&a->left))
-                (void)uv_async_send(&a->mount_ended);
-}
-
 static void close_all(struct agent *a)
 {
         control_close(a->control);
-        prewarm_close(a->prewarm);
+        seats_close(a);
         uv_close((uv_handle_t *)&a->terminate, NULL);
         uv_close((uv_handle_t *)&a->interrupt, NULL);
-        uv_close((uv_handle_t *)&a->mount_ended, NULL);
-        uv_close((uv_handle_t *)&a->mount_left, NULL);
+        uv_close((uv_handle_t *)&a->news, NULL);
 }
 
-static void begin_end(uv_async_t *async)
+static void news_came(uv_async_t *async)
 {
         struct agent *a = async->data;
 
-        if (a->ending)
+        if (uv_is_closing((uv_handle_t *)async) || !seats_look(a))
                 return;
-        a->ending = true;
-        log_info("%s is unmounted", a->mountpoint);
         daemon_stopping(a->daemon);
         engine_shutdown(a->engine);
         close_all(a);
-}
-
-/* The mount goes on as long as this process: all that is left is to go. */
-static void begin_leaving(uv_async_t *async)
-{
-        struct agent *a = async->data;
-
-        atomic_store(&a->left, true);
-        begin_end(&a->mount_ended);
 }
 
 static int loop_start(struct agent *a)
@@ -128,10 +133,8 @@ static int loop_start(struct agent *a)
 
         if (rc)
                 return rc;
-        a->terminate.data = a->interrupt.data = a->mount_ended.data = a->mount_left.data = a;
-        rc = uv_async_init(&a->loop, &a->mount_ended, begin_end);
-        if (rc == 0)
-                rc = uv_async_init(&a->loop, &a->mount_left, begin_leaving);
+        a->terminate.data = a->interrupt.data = a->news.data = a;
+        rc = uv_async_init(&a->loop, &a->news, news_came);
         if (rc == 0)
                 rc = uv_signal_init(&a->loop, &a->terminate);
         if (rc == 0)
@@ -154,79 +157,54 @@ static void raise_limit(void)
         }
 }
 
-static int mount_start(struct agent *a, char **why)
-{
-        const struct mount_options *o = a->options;
-        struct fs_options options = {
-                .source = a->source,
-                .mountpoint = a->mountpoint,
-                .name = a->name,
-                .profile = o->profile,
-                .transport = o->transport,
-                .readonly = o->readonly,
-                .allow_other = o->allow_other,
-                .xattr = o->xattr,
-                .squash = o->squash,
-                .max_fds = o->max_fds,
-        };
-        int rc = engine_new(a->source, o->coherence, o->watch, &a->engine, why);
-
-        if (rc)
-                return rc;
-        options.coherence = engine_coherence(a->engine);
-        rc = fs_mount_new(&options, &a->mount, why);
-        if (rc)
-                return rc;
-        return engine_add_mount(a->engine, a->mount);
-}
-
-static int control_start(struct agent *a, const char *run, const char *socket, char **why)
+static int control_start(struct agent *a, char **why)
 {
         struct registry verbs = agent_verbs(a);
-        int rc = control_new(&a->loop, run, socket, &verbs, &a->control);
+        char socket[SOURCE_ID_TEXT + 5];
+        int rc;
 
+        record_socket_name(a->id, socket);
+        rc = control_new(&a->loop, a->run, socket, &verbs, &a->control);
         if (rc)
-                return why_set(why, rc, "the control socket %s/%s can't be made: %s", run, socket, strerror(-rc));
+                return why_set(why, rc, "the control socket %s/%s can't be made: %s", a->run, socket, strerror(-rc));
         return 0;
 }
 
-static void serve(struct agent *a, struct daemon *d)
+static int start(struct agent *a, const struct seat_wish *first, char **why)
 {
-        a->began_ns = clock_now_ns();
-        fs_mount_on_end(a->mount, mount_ended, a);
-        log_info("%s is mounted at %s", a->source, a->mountpoint);
-        if (daemon_ready(d, a->mountpoint))
-                stop_soon(a); /* whoever asked for the mount has gone */
-        else if (a->options->prewarm && prewarm_start(&a->loop, a->mountpoint, &a->prewarm))
-                log_warn("pre-warming can't start; nothing is lost but speed");
-        (void)uv_run(&a->loop, UV_RUN_DEFAULT);
+        const struct mount_options *o = first->options;
+        int rc = control_start(a, why);
+
+        if (rc == 0)
+                rc = engine_new(a->source, o->coherence, o->watch, &a->engine, why);
+        if (rc == 0)
+                rc = seat_make(a, first, why);
+        return rc;
 }
 
-int agent_serve(struct agent *a, struct daemon *d, const char *run, const char *socket, char **why)
+int agent_serve(struct agent *a, struct daemon *d, const struct seat_wish *first, char **why)
 {
         int rc;
 
         a->daemon = d;
+        mutex_init(&a->lock);
+        mutex_init(&a->recording);
+        cond_init(&a->changed);
         raise_limit();
         (void)signal(SIGPIPE, SIG_IGN);
         rc = loop_start(a);
         if (rc)
                 return why_set(why, rc, "the agent can't start: %s", strerror(-rc));
-        rc = control_start(a, run, socket, why);
-        if (rc == 0)
-                rc = mount_start(a, why);
-        if (rc == 0) {
-                serve(a, d);
-        } else {
-                if (a->mount)
-                        (void)fs_mount_stop(a->mount, true);
+        rc = start(a, first, why);
+        if (rc == 0 && daemon_ready(d, first->mountpoint))
+                stop_soon(a); /* whoever asked for the mount has gone */
+        if (rc) {
+                /* Nobody was let in yet, and there is no seat that lives. */
+                (void)seats_look(a);
                 close_all(a);
-                (void)uv_run(&a->loop, UV_RUN_DEFAULT);
         }
-        prewarm_free(a->prewarm);
+        (void)uv_run(&a->loop, UV_RUN_DEFAULT);
         engine_free(a->engine);
-        if (!atomic_load(&a->left))
-                fs_mount_free(a->mount);
         (void)uv_loop_close(&a->loop);
         return rc;
 }

@@ -1,15 +1,15 @@
 /*
- * The agent of a source: one process that watches it, serves its mount and answers on the control socket until the mount ends.
+ * The agent of a source: one process that watches it, serves its mounts and answers on the control socket until the last of them ends.
  */
 #pragma once
 
 #include <stdbool.h>
-#include <stdatomic.h>
 #include <uv.h>
 
+#include "cache/base/thread.h"
 #include "sync/agent/options.h"
 #include "sync/agent/paths.h"
-#include "sync/agent/prewarm.h"
+#include "sync/agent/seat.h"
 #include "sync/engine.h"
 #include "sync/serve/control.h"
 
@@ -17,34 +17,42 @@ struct daemon;
 
 struct agent {
         /* Set before serving, read anywhere. */
-        const struct mount_options *options;
         const char *source;
-        const char *mountpoint;
-        const char *name;
+        const char *run; /* the runtime directory */
+        const char *id;  /* the source's */
         const struct daemon *daemon;
         struct engine *engine;
-        struct fs_mount *mount;
-        struct prewarm *prewarm;
-        unsigned long long began_ns;
-        atomic_bool stopping; /* somebody is unmounting right now */
         /* Loop thread only. */
         uv_loop_t loop;
         uv_signal_t terminate, interrupt;
-        uv_async_t mount_ended, mount_left;
         uv_work_t stop_work;
         bool stop_queued;
-        bool ending;
-        atomic_bool left; /* set on the loop, read anywhere: the mount outlives us, detached: nothing of it may be freed */
         struct control *control;
+        /* Rung by anybody who holds `lock` and sees that the agent has not ended. */
+        uv_async_t news;
+
+        /* No file, no mount and no prewarm is touched under it, but that the loop starts one. */
+        struct mutex lock;
+        struct cond changed; /* a seat's state, its holders, `stopping` */
+        struct seat *seats[ENGINE_MOUNTS_MAX] GUARDED_BY(lock);
+        unsigned long serials GUARDED_BY(lock);
+        bool closing GUARDED_BY(lock); /* all are being unmounted: no more are taken */
+        bool ended GUARDED_BY(lock);   /* the loop is being closed */
+
+        /* Held while the record is written; before `lock`. */
+        struct mutex recording;
+        int *claim GUARDED_BY(recording); /* record_claim()'s */
 };
 
 /* What the control socket offers, with `a` as its argument. */
 struct registry agent_verbs(struct agent *a);
 
-/* Unmount; when it has worked the agent ends by itself. 0; -EBUSY when it is in use; -EALREADY when someone else is at it. Blocks: not on
- * the loop's thread. */
-int agent_unmount(struct agent *a, bool lazy);
+/* Have the loop look at the seats. Under a->lock. */
+void agent_ring_locked(struct agent *a) REQUIRES(a->lock);
 
-/* Be the agent until the mount ends: all of `dsfs mount` once the command line is understood. `name` is the mount's, `socket` the control
- * socket's name in the runtime directory `run`. 0, or -errno and *why when it did not come to a mount. */
-int agent_serve(struct agent *a, struct daemon *d, const char *run, const char *socket, char **why);
+/* Say in the record which mounts there are. 0 or -errno. Any thread. */
+int agent_record(struct agent *a);
+
+/* Be the agent until the last mount ends: all of `dsfs mount` once the command line is understood and the source is claimed. `a` has its
+ * first four members and the claim. 0, or -errno and *why when it did not come to a mount. */
+int agent_serve(struct agent *a, struct daemon *d, const struct seat_wish *first, char **why);

@@ -225,7 +225,7 @@ static void check_records(struct doctor *d)
 
                 if (r->alive)
                         continue;
-                if (d->fix && record_drop_dead(d->run, r->id)) {
+                if (d->fix && record_drop_dead(d->run, r->id, r->mountpoint)) {
                         if (r->own_place && r->mountpoint)
                                 (void)rmdir(r->mountpoint);
                         found(d, FIXED, "stale socket", text_new("what the dead agent of %s left is removed", what), NULL);

@@ -1,5 +1,5 @@
 /*
- * dsfs mount: find out whether it may be, take the place, and become the agent.
+ * dsfs mount: find out whether it may be, take the place, and become the agent; or have it done by the one that there is.
  */
 #include "sync/agent/cmd.h"
 
@@ -15,186 +15,11 @@
 #include "cache/base/log.h"
 #include "sync/agent/agent.h"
 #include "sync/agent/daemon.h"
+#include "sync/agent/follow.h"
 #include "sync/agent/place.h"
-#include "sync/agent/record.h"
+#include "sync/agent/taking.h"
 
 #define LOG_KEEP_BYTES (1024 * 1024)
-
-/* A mount in the making. Texts are owned. */
-struct making {
-        struct mount_options options;
-        bool foreground;
-        char *source;
-        char *mountpoint; /* NULL until it is known: the default place depends on the name */
-        char *run;
-        char *name;
-        char id[SOURCE_ID_TEXT];
-        bool own_place;
-        int claim;
-};
-
-static void making_release(struct making *m)
-{
-        mount_options_release(&m->options);
-        free(m->source);
-        free(m->mountpoint);
-        free(m->run);
-        free(m->name);
-        fd_close(&m->claim);
-}
-
-static bool name_is_taken(const struct record_list *records, const char *name, const char *id)
-{
-        for (size_t i = 0; i < records->count; i++) {
-                const struct record *r = &records->records[i];
-
-                if (r->alive && r->name && strcmp(r->name, name) == 0 && strcmp(r->id, id) != 0)
-                        return true;
-        }
-        return false;
-}
-
-static int choose_name(struct making *m, const struct record_list *records, char **why)
-{
-        const char *folder = strrchr(m->source, '/') + 1;
-
-        if (m->options.name) {
-                m->name = strdup(m->options.name);
-                if (m->name && name_is_taken(records, m->name, m->id))
-                        return why_set(why, -EEXIST, "the name %s is taken by another mount; choose one that `dsfs status` does not list",
-                                       m->name);
-        } else {
-                m->name = strdup(*folder ? folder : "root");
-                if (m->name && name_is_taken(records, m->name, m->id)) {
-                        CLEANUP_FREE char *plain = m->name;
-
-                        m->name = text_new("%s-%.8s", plain, m->id);
-                }
-        }
-        return m->name ? 0 : why_set(why, -ENOMEM, "out of memory");
-}
-
-/* <runtime directory>/mnt/<name>, made if it isn't there. */
-static int make_default_place(struct making *m, bool *made, char **why)
-{
-        CLEANUP_FREE char *mnt = text_new("%s/mnt", m->run);
-        CLEANUP_FREE char *real = NULL;
-        int rc;
-
-        if (!mnt)
-                return why_set(why, -ENOMEM, "out of memory");
-        rc = path_make_private(mnt, why);
-        if (rc)
-                return rc;
-        real = realpath(mnt, NULL);
-        m->mountpoint = real ? text_new("%s/%s", real, m->name) : NULL;
-        if (!m->mountpoint)
-                return why_set(why, -errno, "%s can't be reached: %s", mnt, strerror(errno));
-        m->own_place = true;
-        if (mkdir(m->mountpoint, 0755) == 0) {
-                *made = true;
-        } else if (errno != EEXIST) {
-                rc = -errno;
-                return why_set(why, rc, "the mount point %s can't be made: %s", m->mountpoint, strerror(-rc));
-        }
-        return 0;
-}
-
-static const struct record *record_of(const struct record_list *records, const char *id)
-{
-        for (size_t i = 0; i < records->count; i++) {
-                if (strcmp(records->records[i].id, id) == 0)
-                        return &records->records[i];
-        }
-        return NULL;
-}
-
-static int already_mounted(const struct making *m, const struct record *r, char **why)
-{
-        if (!r || !r->mountpoint)
-                return why_set(why, -EBUSY, "%s is being mounted by another command right now; `dsfs status` shows it soon", m->source);
-        return why_set(why, -EBUSY, "%s is already mounted at %s; use it there, or `dsfs umount %s` first", m->source, r->mountpoint,
-                       r->mountpoint);
-}
-
-/* What the dead agent of this source left elsewhere. */
-static void clear_old_place(const struct making *m, const struct record *old, const struct record_list *records)
-{
-        unsigned removed;
-
-        if (!old || old->alive || !old->mountpoint || strcmp(old->mountpoint, m->mountpoint) == 0)
-                return;
-        if (place_remove_dead(old->mountpoint, records, &removed) == 0 && old->own_place)
-                (void)rmdir(old->mountpoint);
-}
-
-static int take_place_gated(struct making *m, const struct record_list *records, char **why)
-{
-        const struct record *old = record_of(records, m->id);
-        struct record mine = {.alive = true, .pid = getpid()};
-        bool dead;
-        bool made = false;
-        int rc;
-
-        if (old && old->alive)
-                return already_mounted(m, old, why);
-        rc = choose_name(m, records, why);
-        if (rc == 0 && !m->mountpoint)
-                rc = make_default_place(m, &made, why);
-        if (rc == 0)
-                rc = place_check(m->source, m->mountpoint, records, &dead, why);
-        if (rc == 0 && dead)
-                rc = place_recover(m->mountpoint, records, why);
-        if (rc) {
-                if (made)
-                        (void)rmdir(m->mountpoint);
-                return rc;
-        }
-        clear_old_place(m, old, records);
-        m->claim = record_claim(m->run, m->id);
-        if (m->claim == -EBUSY)
-                return already_mounted(m, NULL, why);
-        if (m->claim < 0)
-                return why_set(why, m->claim, "%s can't be written to: %s", m->run, strerror(-m->claim));
-        mine.own_place = m->own_place;
-        mine.name = m->name;
-        mine.source = m->source;
-        mine.mountpoint = m->mountpoint;
-        rc = record_write(m->claim, &mine);
-        if (rc) {
-                record_drop(m->run, m->id);
-                return why_set(why, rc, "%s can't be written to: %s", m->run, strerror(-rc));
-        }
-        return 0;
-}
-
-/* From here on others see that this source has an agent. */
-static int take_place(struct making *m, char **why)
-{
-        struct record_list records;
-        CLEANUP_FD int gate = -1;
-        int rc = path_make_private(m->run, why);
-
-        if (rc)
-                return rc;
-        gate = record_gate(m->run);
-        rc = gate < 0 ? gate : record_list_read(m->run, &records);
-        if (rc)
-                return why_set(why, rc, "the runtime directory %s can't be read: %s", m->run, strerror(-rc));
-        rc = take_place_gated(m, &records, why);
-        record_list_release(&records);
-        return rc;
-}
-
-static void leave_place(struct making *m)
-{
-        CLEANUP_FD int gate = record_gate(m->run);
-
-        (void)gate;
-        if (m->own_place)
-                (void)rmdir(m->mountpoint);
-        record_drop(m->run, m->id);
-}
 
 /* A log that can't be kept is no reason not to mount. */
 static void open_log(const struct making *m)
@@ -226,23 +51,42 @@ static int check_others(const struct making *m, char **why)
                        "`user_allow_other` (echo user_allow_other >> /etc/fuse.conf)");
 }
 
-/* In the process that will be the agent. */
+/* The source is claimed. */
 static int become_agent(struct making *m, struct daemon *d, char **why)
 {
-        struct agent agent = {.options = &m->options, .source = m->source};
-        char socket[SOURCE_ID_TEXT + 5];
-        int rc = take_place(m, why);
+        /* For as long as the process: a detached mount may outlast this function. */
+        static struct agent agent;
+        struct seat_wish first = {.mountpoint = m->mountpoint, .name = m->name, .own_place = m->own_place, .options = &m->options};
+        int rc;
 
-        if (rc)
-                return rc;
-        agent.mountpoint = m->mountpoint;
-        agent.name = m->name;
+        agent.source = m->source;
+        agent.run = m->run;
+        agent.id = m->id;
+        agent.claim = &m->claim;
         if (!m->foreground)
                 open_log(m);
-        record_socket_name(m->id, socket);
-        rc = agent_serve(&agent, d, m->run, socket, why);
-        leave_place(m);
+        rc = agent_serve(&agent, d, &first, why);
+        making_leave(m, rc != 0);
         return rc;
+}
+
+/* In the process that will be the agent, if there is none. */
+static int mount_or_join(struct making *m, struct daemon *d, char **why)
+{
+        bool joined;
+        int rc;
+
+        follow_hold_signals(true);
+        rc = making_take(m, &joined, why);
+        if (rc || !joined || !m->foreground)
+                follow_hold_signals(false);
+        if (rc)
+                return rc;
+        if (!joined)
+                return become_agent(m, d, why);
+        if (daemon_ready(d, m->mountpoint))
+                return follow_stop(m, why); /* whoever asked for it has gone */
+        return m->foreground ? follow_mount(m, d, why) : 0;
 }
 
 static enum exit_code mount_made(struct making *m)
@@ -252,7 +96,7 @@ static enum exit_code mount_made(struct making *m)
         int rc = daemon_start(&daemon, m->foreground);
 
         if (rc == 0)
-                rc = become_agent(m, &daemon, &why);
+                rc = mount_or_join(m, &daemon, &why);
         else
                 why_set(&why, rc, "the agent can't be started: %s", strerror(-rc));
         if (rc)
@@ -283,9 +127,19 @@ static int prepare(struct making *m, int argc, char **argv, char **why)
         return check_others(m, why);
 }
 
+static int take_options(struct making *m, const char *text, char **why)
+{
+        CLEANUP_FREE char *before = m->options_text;
+
+        m->options_text = text_new("%s%s%s", before ? before : "", before ? "," : "", text);
+        if (!m->options_text)
+                return why_set(why, -ENOMEM, "out of memory");
+        return mount_options_parse(&m->options, text, why);
+}
+
 static enum exit_code run_mount(int argc, char **argv)
 {
-        struct making m CLEANUP(making_release) = {.claim = -1};
+        struct making m CLEANUP(making_release) = MAKING_NONE;
         CLEANUP_FREE char *why = NULL;
         int c;
 
@@ -300,7 +154,7 @@ static enum exit_code run_mount(int argc, char **argv)
                         m.foreground = true;
                 else if (c != 'o')
                         return command_usage("mount", "that is no option");
-                else if (mount_options_parse(&m.options, optarg, &why))
+                else if (take_options(&m, optarg, &why))
                         return command_usage("mount", "%s", why_text(why));
         }
         if (argc - optind < 1 || argc - optind > 2)
@@ -317,6 +171,7 @@ const struct command cmd_mount = {
         .usage = "SRC [MNT] [-o OPTIONS] [--foreground]",
         .summary = "Show a source directory at a mount point, and keep it in step",
         .help = "  MNT                   by default a directory of its own in the runtime directory; it is printed\n"
+                "                        A source can be mounted at several places, each with options of its own; one process serves all.\n"
                 "  -f, --foreground      stay in the foreground (service managers are told through NOTIFY_SOCKET)\n"
                 "  -o KEY=VALUE,KEY…     as below\n\n",
         .run = run_mount,

@@ -51,8 +51,23 @@ static json_t *broken_mount(const struct record *r, char *sentence)
         return m;
 }
 
-/* Append the mounts of one record to `mounts`. */
-static void ask_record(const char *run, const struct record *r, json_t *mounts)
+/* Append the mounts of an agent's answer, or only the one that is called `name`. */
+static void take_answer(const json_t *answer, const char *name, json_t *mounts)
+{
+        json_t *wanted = name ? text_json(name) : NULL;
+        json_t *m;
+        size_t i;
+
+        json_array_foreach(json_object_get(answer, "mounts"), i, m)
+        {
+                if (!wanted || json_equal(wanted, json_object_get(m, "name")))
+                        json_array_append(mounts, m);
+        }
+        json_decref(wanted);
+}
+
+/* Append the mounts of the record's agent to `mounts`; with `only` none but this one. */
+static void ask_record(const char *run, const struct record *r, bool only, json_t *mounts)
 {
         CLEANUP_FREE char *why = NULL;
         json_t *answer = NULL;
@@ -73,7 +88,7 @@ static void ask_record(const char *run, const struct record *r, json_t *mounts)
         }
         rc = command_ask(run, r, "status", NULL, ANSWER_MS, &answer, &pid, &why);
         if (rc == 0)
-                json_array_extend(mounts, json_object_get(answer, "mounts"));
+                take_answer(answer, only ? r->name : NULL, mounts);
         else if (r->mountpoint)
                 json_array_append_new(mounts, broken_mount(r, text_new("%s; if that lasts, end process %d and mount it again",
                                                                        why_text(why), (int)r->pid)));
@@ -182,8 +197,11 @@ static enum exit_code status_of(const char *run, const struct record_list *recor
         enum exit_code code;
 
         for (size_t i = 0; i < records->count && (!arg || only); i++) {
-                if (!only || only == &records->records[i])
-                        ask_record(run, &records->records[i], mounts);
+                const struct record *r = &records->records[i];
+
+                /* An agent that lives tells all its mounts at once. */
+                if (only ? only == r : !r->alive || i == 0 || strcmp(r->id, records->records[i - 1].id) != 0)
+                        ask_record(run, r, only != NULL, mounts);
         }
         code = json_array_size(mounts) ? print_all(mounts, as_json) : print_none(arg, as_json);
         json_decref(mounts);

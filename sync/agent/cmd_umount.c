@@ -16,6 +16,7 @@
 #include "cache/base/log.h"
 #include "sync/agent/mountinfo.h"
 #include "sync/agent/place.h"
+#include "sync/serve/json.h"
 
 #define STOP_MS 60000
 
@@ -30,18 +31,22 @@ static int wait_gone(int pidfd)
         return n > 0 ? 0 : -ETIMEDOUT;
 }
 
-static int stop_agent(const char *run, const struct record *r, bool lazy, char **why)
+/* Have it unmounted; and if it was the agent's last mount, wait until that has gone. */
+static int stop_mount(const char *run, const struct record *r, bool lazy, char **why)
 {
         /* Opened before the question, so that the number can't be another's by the time of the answer. */
         CLEANUP_FD int pidfd = (int)syscall(SYS_pidfd_open, r->pid, 0);
         json_t *answer = NULL;
         pid_t pid;
-        int rc = command_ask(run, r, "stop", json_pack("{s:b}", "lazy", (int)lazy), STOP_MS, &answer, &pid, why);
+        int rc = command_ask(run, r, "stop",
+                             json_pack("{s:b, s:o}", "lazy", (int)lazy, "mountpoint", bytes_to_json(r->mountpoint, strlen(r->mountpoint))),
+                             STOP_MS, &answer, &pid, why);
+        bool last = json_is_true(json_object_get(answer, "last"));
 
         json_decref(answer);
         if (rc)
                 return rc;
-        if (pidfd >= 0 && wait_gone(pidfd))
+        if (last && pidfd >= 0 && wait_gone(pidfd))
                 return why_set(why, -ETIMEDOUT, "the agent of %s (process %d) does not end; its log says why", r->mountpoint, (int)r->pid);
         return 0;
 }
@@ -68,13 +73,13 @@ static enum exit_code umount_record(const char *run, struct record *r, const str
         if (was_alive && !r->mountpoint)
                 rc = why_set(&why, -EAGAIN, "the mount is just being made; try again when `dsfs status` shows it");
         else if (was_alive)
-                rc = stop_agent(run, r, lazy, &why);
+                rc = stop_mount(run, r, lazy, &why);
         if (rc == 0) {
                 r->alive = false;
                 rc = r->mountpoint ? clear_place(r, records, &why) : 0;
         }
         if (rc == 0 && !was_alive)
-                record_drop_dead(run, r->id);
+                record_drop_dead(run, r->id, r->mountpoint);
         if (rc) {
                 log_error("%s", why_text(why));
                 return EXIT_FAILED;
@@ -158,7 +163,7 @@ static enum exit_code run_umount(int argc, char **argv)
 const struct command cmd_umount = {
         .name = "umount",
         .usage = "NAME|MNT [--lazy], or --all [--lazy]",
-        .summary = "Unmount and end the agent; clean up after a dead one",
+        .summary = "Unmount; clean up after a dead agent",
         .help = "  -a, --all     every mount of this user\n"
                 "  -l, --lazy    detach a mount that is in use\n",
         .run = run_umount,

@@ -60,7 +60,12 @@ static enum exit_code wait_all(const char *run, const struct record_list *record
                 return EXIT_ABSENT;
         }
         for (size_t i = 0; i < records->count; i++) {
-                enum exit_code code = wait_one(run, &records->records[i], timeout_ms);
+                enum exit_code code;
+
+                /* The mounts of one source are in step together. */
+                if (i > 0 && strcmp(records->records[i].id, records->records[i - 1].id) == 0)
+                        continue;
+                code = wait_one(run, &records->records[i], timeout_ms);
 
                 if (code > worst)
                         worst = code;

@@ -3,8 +3,9 @@
  *
  *   sync/agent/   main.c          this map, and the table of commands
  *                 cmd_*.c cmd.h   one command each, and what they share (cmd.c)
- *                 agent.c         the process behind a mount: its loop, its start and its end
- *                 verbs.c         what it answers on its control socket
+ *                 taking.c        name, place and claim of a mount in the making, or who makes it instead    follow.c  and stays with it
+ *                 agent.c         the process behind mounts: its loop, its start and its end    seat.c  one mount of it
+ *                 verbs.c         what it answers on its control socket    report.c  of that, what `status` shows
  *                 options.c       -o        daemon.c   into the background, readiness, service managers
  *                 place.c         may this be mounted there?        mountinfo.c  what is mounted, alive or dead
  *                 record.c        who serves what, while it lives   paths.c      where all that is kept

@@ -17,7 +17,8 @@ struct prewarm {
         uv_process_t process;
         uv_pipe_t pipe;
         struct prewarm_report report;
-        size_t got; /* bytes of `incoming` */
+        size_t got;       /* bytes of `incoming` */
+        unsigned handles; /* that the loop is closing */
         unsigned char incoming[sizeof(struct prewarm_report)];
         struct mutex lock;
         struct cond gone;
@@ -123,6 +124,17 @@ void prewarm_quit(struct prewarm *p)
         mutex_unlock(&p->lock);
 }
 
+static void handle_closed(uv_handle_t *h)
+{
+        struct prewarm *p = h->data;
+
+        if (--p->handles)
+                return;
+        cond_release(&p->gone);
+        mutex_release(&p->lock);
+        free(p);
+}
+
 void prewarm_close(struct prewarm *p)
 {
         if (!p)
@@ -134,17 +146,9 @@ void prewarm_close(struct prewarm *p)
         p->running = false;
         cond_broadcast(&p->gone);
         mutex_unlock(&p->lock);
-        uv_close((uv_handle_t *)&p->pipe, NULL);
-        uv_close((uv_handle_t *)&p->process, NULL);
-}
-
-void prewarm_free(struct prewarm *p)
-{
-        if (!p)
-                return;
-        cond_release(&p->gone);
-        mutex_release(&p->lock);
-        free(p);
+        p->handles = 2;
+        uv_close((uv_handle_t *)&p->pipe, handle_closed);
+        uv_close((uv_handle_t *)&p->process, handle_closed);
 }
 
 const char *prewarm_state_name(uint64_t state)

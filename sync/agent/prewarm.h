@@ -36,11 +36,9 @@ void prewarm_progress(const struct prewarm *p, struct prewarm_report *ret);
 /* Kill the process if it runs, and wait until it no longer uses the mount. Any thread but the loop's, which must run. Takes NULL. */
 void prewarm_quit(struct prewarm *p);
 
-/* Let go of what the loop holds, after prewarm_quit(). The loop's thread. Takes NULL. */
+/* Kill the process if it still runs, and free all once the loop has let go of it. Nobody may be in prewarm_quit(). The loop's thread. Takes
+ * NULL. */
 void prewarm_close(struct prewarm *p);
-
-/* After the loop has run out. Takes NULL. */
-void prewarm_free(struct prewarm *p);
 
 const char *prewarm_state_name(uint64_t state);
 

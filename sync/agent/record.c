@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -15,11 +16,12 @@
 #include "sync/serve/json.h"
 
 #define SUFFIX ".agent"
-#define RECORD_MAX (64 * 1024)
-#define RECORD_VERSION 1
+#define FRESH_SUFFIX SUFFIX ".new"
+#define RECORD_MAX (1024 * 1024)
+#define RECORD_VERSION 2
 #define DYING_MS 10000
 
-void record_release(struct record *r)
+static void record_release(struct record *r)
 {
         free(r->name);
         free(r->source);
@@ -41,7 +43,7 @@ void record_socket_name(const char *id, char ret[SOURCE_ID_TEXT + 5])
 }
 
 struct file_name {
-        char text[SOURCE_ID_TEXT + sizeof(SUFFIX)];
+        char text[SOURCE_ID_TEXT + sizeof(FRESH_SUFFIX)];
 };
 
 static struct file_name record_file(const char *id)
@@ -49,6 +51,15 @@ static struct file_name record_file(const char *id)
         struct file_name n;
 
         snprintf(n.text, sizeof(n.text), "%.16s" SUFFIX, id);
+        return n;
+}
+
+/* What becomes the record once it is whole. */
+static struct file_name fresh_file(const char *id)
+{
+        struct file_name n;
+
+        snprintf(n.text, sizeof(n.text), "%.16s" FRESH_SUFFIX, id);
         return n;
 }
 
@@ -60,24 +71,60 @@ static bool is_locked(int fd)
         return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
-static void parse(const char *text, size_t len, struct record *r)
+/* The record as it stands, and whether its agent lives. That a file is no longer locked says nothing once another has taken its place. The
+ * descriptor or -errno. */
+static int open_record(int dirfd, const char *name, bool *alive)
 {
-        json_t *root = json_loadb(text, len, 0, NULL);
+        for (;;) {
+                CLEANUP_FD int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+                struct stat st;
 
-        if (json_integer_value(json_object_get(root, "version")) == RECORD_VERSION) {
-                r->pid = (pid_t)json_integer_value(json_object_get(root, "pid"));
-                r->own_place = json_is_true(json_object_get(root, "own_place"));
-                r->name = path_from_json(json_object_get(root, "name"));
-                r->source = path_from_json(json_object_get(root, "source"));
-                r->mountpoint = path_from_json(json_object_get(root, "mountpoint"));
+                if (fd < 0)
+                        return -errno;
+                *alive = is_locked(fd);
+                if (*alive || fstat(fd, &st) < 0 || st.st_nlink > 0)
+                        return fd_steal(&fd);
         }
+}
+
+static void parse_mount(const json_t *mount, const json_t *source, struct record *r)
+{
+        r->own_place = json_is_true(json_object_get(mount, "own_place"));
+        r->name = path_from_json(json_object_get(mount, "name"));
+        r->mountpoint = path_from_json(json_object_get(mount, "mountpoint"));
+        r->source = path_from_json(source);
         if (!r->name || !r->source || !r->mountpoint) {
                 free(r->name);
                 free(r->source);
                 free(r->mountpoint);
                 r->name = r->source = r->mountpoint = NULL;
         }
+}
+
+/* Append a record for each mount of an agent, all else as in `like`. 0 or -ENOMEM. */
+static int parse(const char *text, size_t len, const struct record *like, struct record_list *l)
+{
+        json_t *root = json_loadb(text, len, 0, NULL);
+        const json_t *mounts = NULL;
+        size_t count;
+        struct record *grown;
+
+        if (json_integer_value(json_object_get(root, "version")) == RECORD_VERSION)
+                mounts = json_object_get(root, "mounts");
+        count = json_array_size(mounts) ? json_array_size(mounts) : 1;
+        grown = realloc(l->records, (l->count + count) * sizeof(*grown));
+        if (grown) {
+                l->records = grown;
+                for (size_t i = 0; i < count; i++) {
+                        struct record *r = &l->records[l->count++];
+
+                        *r = *like;
+                        r->pid = (pid_t)json_integer_value(json_object_get(root, "pid"));
+                        parse_mount(json_array_get(mounts, i), json_object_get(root, "source"), r);
+                }
+        }
         json_decref(root);
+        return grown ? 0 : -ENOMEM;
 }
 
 /* Whether the process is on its way out: killed, but some of its threads, and so its lock, not gone yet. */
@@ -100,25 +147,30 @@ static void wait_dying(pid_t pid)
                 (void)poll(&p, 1, DYING_MS);
 }
 
-static int read_record(int dirfd, const char *name, struct record *r)
+/* -ENOENT when it has gone meanwhile. */
+static int read_record(int dirfd, const char *name, struct record_list *l)
 {
-        CLEANUP_FD int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        struct record like = {0};
+        CLEANUP_FD int fd = open_record(dirfd, name, &like.alive);
         CLEANUP_FREE char *text = NULL;
+        size_t first = l->count;
         ssize_t n;
+        int rc;
 
         if (fd < 0)
-                return -errno;
-        memset(r, 0, sizeof(*r));
-        memcpy(r->id, name, SOURCE_ID_TEXT - 1);
-        r->alive = is_locked(fd);
-        n = fd_read_file(dirfd, name, RECORD_MAX, &text);
-        if (n >= 0)
-                parse(text, (size_t)n, r);
-        if (r->alive && r->pid > 0) {
-                wait_dying(r->pid);
-                r->alive = is_locked(fd);
+                return fd;
+        memcpy(like.id, name, SOURCE_ID_TEXT - 1);
+        n = fd_read_file(AT_FDCWD, fd_proc_path(fd).text, RECORD_MAX, &text);
+        rc = parse(n > 0 ? text : "", n > 0 ? (size_t)n : 0, &like, l);
+        if (rc == 0 && like.alive && l->records[first].pid > 0) {
+                CLEANUP_FD int again = -1;
+
+                wait_dying(l->records[first].pid);
+                again = open_record(dirfd, name, &like.alive);
+                for (size_t i = first; i < l->count; i++)
+                        l->records[i].alive = again >= 0 && like.alive;
         }
-        return 0;
+        return rc;
 }
 
 static bool is_record_name(const char *name)
@@ -136,18 +188,8 @@ int record_list_read(const char *run, struct record_list *ret)
         if (!d)
                 return errno == ENOENT ? 0 : -errno;
         for (struct dirent *e = readdir(d); e && rc == 0; e = readdir(d)) {
-                struct record *grown;
-
-                if (!is_record_name(e->d_name))
-                        continue;
-                grown = realloc(l.records, (l.count + 1) * sizeof(*grown));
-                if (!grown) {
+                if (is_record_name(e->d_name) && read_record(dirfd(d), e->d_name, &l) == -ENOMEM)
                         rc = -ENOMEM;
-                        break;
-                }
-                l.records = grown;
-                if (read_record(dirfd(d), e->d_name, &l.records[l.count]) == 0)
-                        l.count++;
         }
         closedir(d);
         if (rc)
@@ -169,37 +211,78 @@ int record_gate(const char *run)
         return fd_steal(&fd);
 }
 
-int record_claim(const char *run, const char *id)
+/* A new file of this name, locked. The descriptor or -errno. */
+static int make_locked(int dirfd, const char *name)
 {
-        CLEANUP_FD int dirfd = open(run, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        CLEANUP_FD int old = -1;
-        CLEANUP_FD int fd = -1;
-        struct file_name name = record_file(id);
         struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+        CLEANUP_FD int fd = -1;
 
-        if (dirfd < 0)
+        if (unlinkat(dirfd, name, 0) < 0 && errno != ENOENT)
                 return -errno;
-        old = openat(dirfd, name.text, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-        if (old >= 0 && is_locked(old))
-                return -EBUSY;
-        if (unlinkat(dirfd, name.text, 0) < 0 && errno != ENOENT)
-                return -errno;
-        fd = openat(dirfd, name.text, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        fd = openat(dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd < 0 || fcntl(fd, F_OFD_SETLK, &lock) < 0)
                 return -errno;
         return fd_steal(&fd);
 }
 
-int record_write(int claim, const struct record *r)
+int record_claim(const char *run, const char *id)
 {
-        json_t *root =
-                json_pack("{s:i, s:I, s:b, s:o, s:o, s:o}", "version", RECORD_VERSION, "pid", (json_int_t)r->pid, "own_place",
-                          (int)r->own_place, "name", bytes_to_json(r->name, strlen(r->name)), "source",
-                          bytes_to_json(r->source, strlen(r->source)), "mountpoint", bytes_to_json(r->mountpoint, strlen(r->mountpoint)));
-        CLEANUP_FREE char *text = json_dumps(root, JSON_COMPACT);
+        CLEANUP_FD int dirfd = open(run, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        CLEANUP_FD int old = -1;
+        bool alive = false;
 
+        if (dirfd < 0)
+                return -errno;
+        old = open_record(dirfd, record_file(id).text, &alive);
+        return old >= 0 && alive ? -EBUSY : make_locked(dirfd, record_file(id).text);
+}
+
+static char *record_text(pid_t pid, const char *source, const struct record_mount *mounts, size_t count)
+{
+        json_t *list = json_array();
+        json_t *root;
+        char *text;
+
+        for (size_t i = 0; i < count; i++)
+                json_array_append_new(list, json_pack("{s:o, s:o, s:b}", "name", bytes_to_json(mounts[i].name, strlen(mounts[i].name)),
+                                                      "mountpoint", bytes_to_json(mounts[i].mountpoint, strlen(mounts[i].mountpoint)),
+                                                      "own_place", (int)mounts[i].own_place));
+        root = json_pack("{s:i, s:I, s:o, s:o}", "version", RECORD_VERSION, "pid", (json_int_t)pid, "source",
+                         bytes_to_json(source, strlen(source)), "mounts", list);
+        text = json_dumps(root, JSON_COMPACT);
         json_decref(root);
-        return text ? fd_write_full(claim, text, strlen(text)) : -ENOMEM;
+        return text;
+}
+
+/* Let a file with this text, locked, take the record's place. The descriptor that holds the lock, or -errno. */
+static int replace(int dirfd, const char *id, const char *text)
+{
+        CLEANUP_FD int fd = make_locked(dirfd, fresh_file(id).text);
+        int rc = fd < 0 ? fd : fd_write_full(fd, text, strlen(text));
+
+        if (rc == 0 && renameat(dirfd, fresh_file(id).text, dirfd, record_file(id).text) < 0)
+                rc = -errno;
+        if (rc) {
+                (void)unlinkat(dirfd, fresh_file(id).text, 0);
+                return rc;
+        }
+        return fd_steal(&fd);
+}
+
+int record_write(const char *run, const char *id, int *claim, const char *source, const struct record_mount *mounts, size_t count)
+{
+        CLEANUP_FD int dirfd = open(run, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        CLEANUP_FREE char *text = record_text(getpid(), source, mounts, count);
+        int fresh;
+
+        if (dirfd < 0)
+                return -errno;
+        fresh = text ? replace(dirfd, id, text) : -ENOMEM;
+        if (fresh < 0)
+                return fresh;
+        fd_close(claim);
+        *claim = fresh;
+        return 0;
 }
 
 void record_drop(const char *run, const char *id)
@@ -214,16 +297,48 @@ void record_drop(const char *run, const char *id)
         (void)unlinkat(dirfd, record_file(id).text, 0);
 }
 
-bool record_drop_dead(const char *run, const char *id)
+/* Under the gate: what the dead agent left but for the mount at `mountpoint`. Whether anything is. */
+static bool keep_others(int dirfd, const char *id, const char *mountpoint)
+{
+        struct record_list l = {0};
+        struct record_mount left[RECORD_MOUNTS_MAX];
+        CLEANUP_FREE char *text = NULL;
+        const char *source = NULL;
+        size_t count = 0;
+
+        if (read_record(dirfd, record_file(id).text, &l) == 0) {
+                for (size_t i = 0; i < l.count && count < ARRAY_LEN(left); i++) {
+                        const struct record *r = &l.records[i];
+
+                        if (!r->mountpoint || strcmp(r->mountpoint, mountpoint) == 0)
+                                continue;
+                        source = r->source;
+                        left[count++] = (struct record_mount){r->name, r->mountpoint, r->own_place};
+                }
+        }
+        if (count)
+                text = record_text(l.records[0].pid, source, left, count);
+        if (text) {
+                CLEANUP_FD int fd = replace(dirfd, id, text);
+
+                (void)fd; /* its lock ends here; if it failed there is a mount more to be forgotten later */
+        }
+        record_list_release(&l);
+        return count > 0;
+}
+
+bool record_drop_dead(const char *run, const char *id, const char *mountpoint)
 {
         CLEANUP_FD int gate = record_gate(run);
         CLEANUP_FD int fd = -1;
+        bool alive = false;
 
         if (gate < 0)
                 return false;
-        fd = openat(gate, record_file(id).text, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-        if (fd >= 0 && is_locked(fd))
+        fd = open_record(gate, record_file(id).text, &alive);
+        if (fd >= 0 && alive)
                 return false;
-        record_drop(run, id);
+        if (!mountpoint || fd < 0 || !keep_others(gate, id, mountpoint))
+                record_drop(run, id);
         return true;
 }

@@ -1,6 +1,8 @@
 /*
  * What an agent leaves in the runtime directory while it lives: <source id>.agent, which it keeps locked. A record that is not locked is
- * one whose agent died: it names the mount point that has to be recovered. The kernel gives the lock back however the agent ends.
+ * one whose agent died: it names the mount points that have to be recovered. The kernel gives the lock back however the agent ends.
+ *
+ * An agent replaces its file as a whole when its mounts change, so that whoever reads it finds one state or another, and no half.
  */
 #pragma once
 
@@ -10,17 +12,20 @@
 
 #include "sync/agent/paths.h"
 
+#define RECORD_MOUNTS_MAX 64 /* far more than an agent serves */
+
+/* One mount of an agent. */
 struct record {
         char id[SOURCE_ID_TEXT];
         bool alive;
         pid_t pid;
-        bool own_place;   /* the mount point was made by the agent, to be removed with the mount */
+        bool own_place;   /* the mount point was made for the mount, to be removed with it */
         char *name;       /* owned; NULL while a live agent is still starting, as are the others */
         char *source;     /* owned */
         char *mountpoint; /* owned */
 };
-void record_release(struct record *r);
 
+/* Those of one agent follow each other; each has at least one. */
 struct record_list {
         struct record *records; /* owned */
         size_t count;
@@ -37,14 +42,19 @@ int record_gate(const char *run);
  * -EBUSY when an agent lives. */
 int record_claim(const char *run, const char *id);
 
-/* Under the gate: say what the claimed record is about. 0 or -errno. */
-int record_write(int claim, const struct record *r);
+/* Say what the claimed record is about: this process serves these mounts of `source`. *claim becomes another descriptor. By one thread of
+ * the agent at a time; needs no gate. 0 or -errno, when nothing has changed. */
+struct record_mount {
+        const char *name, *mountpoint;
+        bool own_place;
+};
+int record_write(const char *run, const char *id, int *claim, const char *source, const struct record_mount *mounts, size_t count);
 
 /* Under the gate: remove the record and the socket of `id`. For the claim's holder. */
 void record_drop(const char *run, const char *id);
 
-/* Remove them unless an agent holds the claim. Takes the gate. Whether it was dead. */
-bool record_drop_dead(const char *run, const char *id);
+/* Forget the mount at `mountpoint` (NULL: all of them) unless an agent holds the claim. Takes the gate. Whether it was dead. */
+bool record_drop_dead(const char *run, const char *id, const char *mountpoint);
 
 /* The name of the control socket of `id` in the runtime directory. */
 void record_socket_name(const char *id, char ret[SOURCE_ID_TEXT + 5]);

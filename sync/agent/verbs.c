@@ -1,159 +1,47 @@
 /*
  * What an agent answers on its control socket.
  */
-#include "sync/agent/agent.h"
-
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include "cache/base/fd.h"
-#include "cache/base/thread.h"
+#include "sync/agent/agent.h"
+#include "sync/agent/report.h"
 #include "sync/serve/json.h"
 #include "sync/serve/why.h"
 
-#define OP_COUNTS_MAX 128
 #define WAIT_DEFAULT_MS 60000
 #define WAIT_MAX_MS (24 * 60 * 60 * 1000)
 #define STATUS_VERSION 1
-#define NS_PER_S 1e9
+#define MOUNT_NAMESPACE "/proc/self/ns/mnt"
 
-static json_t *text_json(const char *text)
+static int answer(json_t *result, json_t **ret, char **why)
 {
-        return bytes_to_json(text, strlen(text));
-}
-
-static json_int_t resident_bytes(void)
-{
-        CLEANUP_FREE char *text = NULL;
-        long long pages;
-
-        if (fd_read_file(AT_FDCWD, "/proc/self/statm", 256, &text) < 0 || sscanf(text, "%*d %lld", &pages) != 1)
-                return 0;
-        return (json_int_t)pages * sysconf(_SC_PAGESIZE);
-}
-
-static json_t *requests_json(struct agent *a)
-{
-        struct fs_op_count counts[OP_COUNTS_MAX];
-        size_t n = fs_mount_op_counts(a->mount, counts, OP_COUNTS_MAX);
-        json_t *requests = json_object();
-
-        for (size_t i = 0; i < n && i < OP_COUNTS_MAX; i++) {
-                if (counts[i].count)
-                        json_object_set_new(requests, counts[i].name, json_integer((json_int_t)counts[i].count));
-        }
-        return requests;
-}
-
-static json_t *prewarm_json(struct agent *a)
-{
-        struct prewarm_report r;
-
-        prewarm_progress(a->prewarm, &r);
-        return json_pack("{s:s, s:I, s:I, s:I, s:f}", "state", prewarm_state_name(r.state), "entries", (json_int_t)r.entries, "files",
-                         (json_int_t)r.files, "bytes", (json_int_t)r.bytes, "seconds", (double)r.ns / NS_PER_S);
-}
-
-static void add_warning(void *arg, const char *sentence)
-{
-        json_array_append_new(arg, text_json(sentence));
-}
-
-static const char *backend_name(const struct engine_stats *es)
-{
-        if (!es->watching)
-                return "none";
-        return es->watch.backend == WATCH_FANOTIFY ? "fanotify" : "inotify";
-}
-
-/* What is worth knowing though all is well. */
-static void add_notes(json_t *warnings, struct agent *a, const struct fs_stats *fs, const struct engine_stats *es)
-{
-        CLEANUP_FREE char *text = NULL;
-
-        if (!fs->uring && a->options->transport != FS_TRANSPORT_DEV)
-                add_warning(warnings,
-                            "requests go through /dev/fuse, for io_uring is not offered here; `dsfs doctor` says how to enable it");
-        if (fs->profile_note) {
-                text = text_new("the profile is source, not data: %s", fs->profile_note);
-                add_warning(warnings, why_text(text));
-                free(steal_ptr(&text));
-        }
-        if (fs->not_passed) {
-                text = text_new("%llu opens could not be passed through and went through the page cache, which is slower",
-                                (unsigned long long)fs->not_passed);
-                add_warning(warnings, why_text(text));
-                free(steal_ptr(&text));
-        }
-        if (es->strict_because) {
-                text = text_new("nothing is kept in the kernel's caches, which is slower: %s", es->strict_because);
-                add_warning(warnings, why_text(text));
-        }
-}
-
-static json_t *told_json(const struct fs_stats *fs)
-{
-        return json_pack("{s:I, s:I, s:I, s:I}", "entries", (json_int_t)fs->told_entries, "content", (json_int_t)fs->told_content,
-                         "attributes", (json_int_t)fs->told_attrs, "all", (json_int_t)fs->told_all);
-}
-
-static json_t *mount_json(struct agent *a)
-{
-        struct engine_stats es;
-        struct fs_stats fs;
-        json_t *warnings = json_array();
-        json_t *m;
-        bool degraded;
-
-        fs_mount_stats(a->mount, &fs);
-        engine_stats(a->engine, &es);
-        engine_warnings(a->engine, add_warning, warnings);
-        degraded = json_array_size(warnings) > 0 || es.watch.degraded;
-        add_notes(warnings, a, &fs, &es);
-        m = json_pack("{s:s, s:o, s:o, s:o, s:i, s:s, s:s, s:s, s:s, s:b, s:f}", "verdict",
-                      fs.ended   ? "broken"
-                      : degraded ? "degraded"
-                                 : "ok",
-                      "name", text_json(a->name), "source", text_json(a->source), "mountpoint", text_json(a->mountpoint), "pid",
-                      (int)getpid(), "profile", fs.profile == FS_PROFILE_DATA ? "data" : "source", "transport",
-                      fs.uring ? "io_uring" : "/dev/fuse", "coherence",
-                      engine_coherence(a->engine) == FS_COHERENCE_STRICT ? "strict" : "events", "watch", backend_name(&es), "readonly",
-                      (int)a->options->readonly, "seconds", (double)(clock_now_ns() - a->began_ns) / NS_PER_S);
-        json_object_set_new(m, "watches", json_integer((json_int_t)es.watch.watches));
-        json_object_set_new(m, "events", json_integer((json_int_t)es.watch.events));
-        json_object_set_new(m, "overflows", json_integer((json_int_t)es.watch.overflows));
-        json_object_set_new(m, "nodes", json_integer((json_int_t)fs.nodes));
-        json_object_set_new(m, "names", json_integer((json_int_t)fs.names));
-        json_object_set_new(m, "node_bytes", json_integer((json_int_t)fs.table_bytes));
-        json_object_set_new(m, "fds", json_integer((json_int_t)fs.fds));
-        json_object_set_new(m, "fds_max", json_integer((json_int_t)fs.fds_max));
-        json_object_set_new(m, "fds_pinned", json_integer((json_int_t)fs.pinned));
-        json_object_set_new(m, "files_passed", json_integer((json_int_t)fs.passed));
-        json_object_set_new(m, "chowns_ignored", json_integer((json_int_t)fs.chowns_ignored));
-        json_object_set_new(m, "told", told_json(&fs));
-        json_object_set_new(m, "requests_total", json_integer((json_int_t)fs.requests));
-        json_object_set_new(m, "requests", requests_json(a));
-        json_object_set_new(m, "rss", json_integer(resident_bytes()));
-        json_object_set_new(m, "prewarm", prewarm_json(a));
-        json_object_set_new(m, "warnings", warnings);
-        return m;
+        *ret = result;
+        return result ? 0 : why_set(why, -ENOMEM, "out of memory");
 }
 
 static int run_status(void *arg, const json_t *args, json_t **ret, char **why)
 {
+        json_t *mounts = json_array();
+
         (void)args;
-        *ret = json_pack("{s:i, s:[o]}", "version", STATUS_VERSION, "mounts", mount_json(arg));
-        return *ret ? 0 : why_set(why, -ENOMEM, "out of memory");
+        for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++) {
+                struct seat *s = seat_hold(arg, i);
+
+                if (s)
+                        json_array_append_new(mounts, report_seat(s));
+                seat_let_go(s);
+        }
+        return answer(json_pack("{s:i, s:o}", "version", STATUS_VERSION, "mounts", mounts), ret, why);
 }
 
 static int run_ping(void *arg, const json_t *args, json_t **ret, char **why)
 {
         (void)arg;
         (void)args;
-        *ret = json_pack("{s:i}", "pid", (int)getpid());
-        return *ret ? 0 : why_set(why, -ENOMEM, "out of memory");
+        return answer(json_pack("{s:i}", "pid", (int)getpid()), ret, why);
 }
 
 static int run_wait(void *arg, const json_t *args, json_t **ret, char **why)
@@ -167,34 +55,106 @@ static int run_wait(void *arg, const json_t *args, json_t **ret, char **why)
                 return why_set(why, -EINVAL, "\"timeout_ms\" is an integer from 0 to %d", WAIT_MAX_MS);
         rc = engine_barrier(a->engine, (int)timeout);
         if (rc == -ETIMEDOUT)
-                return why_set(why, rc, "%s is not in step yet after %.3g seconds; wait longer with --timeout", a->mountpoint,
+                return why_set(why, rc, "the mounts of %s are not in step yet after %.3g seconds; wait longer with --timeout", a->source,
                                (double)timeout / 1000);
         if (rc)
-                return why_set(why, rc, "%s is being unmounted", a->mountpoint);
-        *ret = json_object();
-        return *ret ? 0 : why_set(why, -ENOMEM, "out of memory");
+                return why_set(why, rc, "%s is being unmounted", a->source);
+        return answer(json_object(), ret, why);
+}
+
+/* The watch is the source's, so its mounts can't differ in what depends on it. */
+static int check_shared(const struct agent *a, const struct mount_options *o, char **why)
+{
+        const char *coherence = engine_coherence(a->engine) == FS_COHERENCE_STRICT ? "strict" : "events";
+        enum engine_coherence ours = engine_coherence(a->engine) == FS_COHERENCE_STRICT ? ENGINE_COHERENCE_STRICT : ENGINE_COHERENCE_EVENTS;
+        struct engine_stats es;
+
+        engine_stats(a->engine, &es);
+        if (o->coherence != ENGINE_COHERENCE_AUTO && o->coherence != ours)
+                return why_set(why, -EINVAL,
+                               "-o coherence: all mounts of %s share it, and it is %s already; leave it out, or unmount them first",
+                               a->source, coherence);
+        if (o->watch != WATCH_AUTO && es.watching && o->watch != es.watch.backend)
+                return why_set(why, -EINVAL,
+                               "-o watch: all mounts of %s share it, and it is %s already; leave it out, or unmount them first", a->source,
+                               es.watch.backend == WATCH_FANOTIFY ? "fanotify" : "inotify");
+        return 0;
+}
+
+/* Where we mount is where whoever asks looks. */
+static int check_namespace(const struct agent *a, const json_t *args, char **why)
+{
+        const json_t *theirs = json_object_get(args, "namespace");
+        struct stat st;
+
+        if (!json_is_integer(theirs) || stat(MOUNT_NAMESPACE, &st) < 0 || (json_int_t)st.st_ino == json_integer_value(theirs))
+                return 0;
+        return why_set(why, -EXDEV,
+                       "%s is served by process %d, which sees other mounts than you do (another mount namespace); mount it from there, or "
+                       "with an XDG_RUNTIME_DIR of its own",
+                       a->source, (int)getpid());
+}
+
+static int run_mount(void *arg, const json_t *args, json_t **ret, char **why)
+{
+        struct agent *a = arg;
+        CLEANUP_FREE char *mountpoint = path_from_json(json_object_get(args, "mountpoint"));
+        CLEANUP_FREE char *name = path_from_json(json_object_get(args, "name"));
+        CLEANUP_FREE char *text = path_from_json(json_object_get(args, "options"));
+        struct mount_options options CLEANUP(mount_options_release);
+        struct seat_wish wish = {.mountpoint = mountpoint, .name = name, .options = &options};
+        int rc;
+
+        mount_options_init(&options);
+        wish.own_place = json_is_true(json_object_get(args, "own_place"));
+        if (!mountpoint || *mountpoint != '/' || !name || !*name)
+                return why_set(why, -EINVAL, "\"mountpoint\" is an absolute path, \"name\" a name");
+        rc = text ? mount_options_parse(&options, text, why) : 0;
+        if (rc == 0)
+                rc = check_namespace(a, args, why);
+        if (rc == 0)
+                rc = check_shared(a, &options, why);
+        if (rc == 0)
+                rc = seat_make(a, &wish, why);
+        if (rc)
+                return rc;
+        return answer(json_pack("{s:O, s:O}", "name", json_object_get(args, "name"), "mountpoint", json_object_get(args, "mountpoint")),
+                      ret, why);
 }
 
 static int run_stop(void *arg, const json_t *args, json_t **ret, char **why)
 {
         struct agent *a = arg;
-        bool lazy = json_is_true(json_object_get(args, "lazy"));
-        int rc = agent_unmount(a, lazy);
+        CLEANUP_FREE char *mountpoint = path_from_json(json_object_get(args, "mountpoint"));
+        struct seat *s = mountpoint ? seat_hold_at(a, mountpoint) : NULL;
+        unsigned long serial;
+        bool last = false;
+        int rc;
 
+        if (!mountpoint)
+                return why_set(why, -EINVAL, "\"mountpoint\" is an absolute path");
+        if (!s)
+                return why_set(why, -ENOENT, "nothing is mounted at %s any more, or not yet", mountpoint);
+        serial = s->serial;
+        rc = seat_unmount(s, json_is_true(json_object_get(args, "lazy")));
+        seat_let_go(s);
+        if (rc == 0 || rc == -EALREADY)
+                rc = seat_wait_gone(a, serial, &last);
         if (rc == -EBUSY)
-                return why_set(why, rc, "%s is in use; end what uses it, or detach it now with `dsfs umount --lazy %s`", a->mountpoint,
-                               a->mountpoint);
-        if (rc && rc != -EALREADY)
-                return why_set(why, rc, "%s can't be unmounted: %s", a->mountpoint, strerror(-rc));
-        *ret = json_object();
-        return *ret ? 0 : why_set(why, -ENOMEM, "out of memory");
+                return why_set(why, rc, "%s is in use; end what uses it, or detach it now with `dsfs umount --lazy %s`", mountpoint,
+                               mountpoint);
+        if (rc)
+                return why_set(why, rc, "%s can't be unmounted: %s", mountpoint, strerror(-rc));
+        return answer(json_pack("{s:b}", "last", (int)last), ret, why);
 }
 
 static const struct verb verbs[] = {
         {"status", "{}: the mounts and how they do", VERB_QUICK, run_status},
         {"ping", "{}: whether anyone is there", VERB_QUICK, run_ping},
         {"wait", "{\"timeout_ms\"}: answers when all earlier changes of the source are visible", VERB_BLOCKING, run_wait},
-        {"stop", "{\"lazy\"}: unmount; the agent ends after the answer", VERB_URGENT, run_stop},
+        {"mount", "{\"mountpoint\", \"name\", \"options\", \"own_place\", \"namespace\"}: one more mount; answers once it serves",
+         VERB_URGENT, run_mount},
+        {"stop", "{\"mountpoint\", \"lazy\"}: unmount it; the agent ends after its last mount", VERB_URGENT, run_stop},
 };
 
 struct registry agent_verbs(struct agent *a)

@@ -94,22 +94,6 @@ Test(cli, a_live_mount_is_in_the_way)
         expect_exit(0, "umount", box.mnt);
 }
 
-Test(cli, a_source_is_mounted_once)
-{
-        CLEANUP_FREE char *other = NULL;
-
-        cr_assert_gt(asprintf(&other, "%s/other", box.base), 0);
-        cr_assert_eq(mkdir(other, 0755), 0);
-        expect_exit(0, "mount", box.src, box.mnt);
-        expect_exit(1, "mount", box.src, other);
-        expect_said(box.r.err, "already mounted at");
-        expect_said(box.r.err, box.mnt);
-        cr_assert_not(is_mounted(other));
-        expect_exit(0, "umount", "app");
-        expect_exit(0, "mount", box.src, other);
-        expect_exit(0, "umount", other);
-}
-
 Test(cli, folders_of_one_name_get_two)
 {
         CLEANUP_FREE char *dir = NULL;

@@ -124,22 +124,27 @@ Test(cli_user, what_a_user_serves_lazily_ends_too)
         expect_nothing_left();
 }
 
-Test(cli_user, two_mounts_at_once_make_one)
+Test(cli_user, a_user_mounts_a_source_twice)
 {
-        const char *argv[] = {getenv("DSFS_BIN"), "mount", box.src, NULL};
-        pid_t pids[6];
-        int ok = 0;
+        char other[160];
 
-        for (size_t i = 0; i < ARRAY_LEN(pids); i++)
-                pids[i] = proc_start(argv, 0, NULL);
-        for (size_t i = 0; i < ARRAY_LEN(pids); i++) {
-                int code = proc_wait(pids[i]);
-
-                cr_assert(code == 0 || code == 1, "exit %d", code);
-                ok += code == 0;
-        }
-        cr_assert_eq(ok, 1, "%d of them mounted", ok);
-        expect_exit(0, "umount", "app");
+        become_unprivileged();
+        snprintf(other, sizeof(other), "%s/other", box.base);
+        cr_assert(mkdir(other, 0755) == 0 && chown(other, TEST_UID, TEST_UID) == 0);
+        expect_exit(0, "mount", box.src, box.mnt);
+        expect_exit(0, "mount", box.src, other);
+        expect_readable_by(TEST_UID);
+        expect_exit(0, "wait", "app.2");
+        expect_exit(0, "umount", other);
+        cr_assert_not(is_mounted(other));
+        expect_readable_by(TEST_UID);
+        expect_exit(0, "mount", box.src, other);
+        kill_agent();
+        expect_exit(0, "mount", box.src, other);
+        expect_exit(0, "mount", box.src, box.mnt);
+        expect_readable_by(TEST_UID);
+        expect_exit(0, "umount", "--all");
+        cr_assert_not(is_mounted(other));
         expect_nothing_left();
 }
 

@@ -1,0 +1,138 @@
+#include "sync/agent/report.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cache/base/fd.h"
+#include "cache/base/thread.h"
+#include "sync/agent/agent.h"
+#include "sync/agent/prewarm.h"
+#include "sync/serve/json.h"
+#include "sync/serve/why.h"
+
+#define OP_COUNTS_MAX 128
+#define NS_PER_S 1e9
+
+static json_t *text_json(const char *text)
+{
+        return bytes_to_json(text, strlen(text));
+}
+
+static json_int_t resident_bytes(void)
+{
+        CLEANUP_FREE char *text = NULL;
+        long long pages;
+
+        if (fd_read_file(AT_FDCWD, "/proc/self/statm", 256, &text) < 0 || sscanf(text, "%*d %lld", &pages) != 1)
+                return 0;
+        return (json_int_t)pages * sysconf(_SC_PAGESIZE);
+}
+
+static json_t *requests_json(struct seat *s)
+{
+        struct fs_op_count counts[OP_COUNTS_MAX];
+        size_t n = fs_mount_op_counts(s->mount, counts, OP_COUNTS_MAX);
+        json_t *requests = json_object();
+
+        for (size_t i = 0; i < n && i < OP_COUNTS_MAX; i++) {
+                if (counts[i].count)
+                        json_object_set_new(requests, counts[i].name, json_integer((json_int_t)counts[i].count));
+        }
+        return requests;
+}
+
+static json_t *prewarm_json(struct seat *s)
+{
+        struct prewarm_report r;
+
+        prewarm_progress(s->prewarm, &r);
+        return json_pack("{s:s, s:I, s:I, s:I, s:f}", "state", prewarm_state_name(r.state), "entries", (json_int_t)r.entries, "files",
+                         (json_int_t)r.files, "bytes", (json_int_t)r.bytes, "seconds", (double)r.ns / NS_PER_S);
+}
+
+static void add_warning(void *arg, const char *sentence)
+{
+        json_array_append_new(arg, text_json(sentence));
+}
+
+static const char *backend_name(const struct engine_stats *es)
+{
+        if (!es->watching)
+                return "none";
+        return es->watch.backend == WATCH_FANOTIFY ? "fanotify" : "inotify";
+}
+
+/* What is worth knowing though all is well. */
+static void add_notes(json_t *warnings, const struct seat *s, const struct fs_stats *fs, const struct engine_stats *es)
+{
+        CLEANUP_FREE char *text = NULL;
+
+        if (!fs->uring && s->options.transport != FS_TRANSPORT_DEV)
+                add_warning(warnings,
+                            "requests go through /dev/fuse, for io_uring is not offered here; `dsfs doctor` says how to enable it");
+        if (fs->profile_note) {
+                text = text_new("the profile is source, not data: %s", fs->profile_note);
+                add_warning(warnings, why_text(text));
+                free(steal_ptr(&text));
+        }
+        if (fs->not_passed) {
+                text = text_new("%llu opens could not be passed through and went through the page cache, which is slower",
+                                (unsigned long long)fs->not_passed);
+                add_warning(warnings, why_text(text));
+                free(steal_ptr(&text));
+        }
+        if (es->strict_because) {
+                text = text_new("nothing is kept in the kernel's caches, which is slower: %s", es->strict_because);
+                add_warning(warnings, why_text(text));
+        }
+}
+
+static json_t *told_json(const struct fs_stats *fs)
+{
+        return json_pack("{s:I, s:I, s:I, s:I}", "entries", (json_int_t)fs->told_entries, "content", (json_int_t)fs->told_content,
+                         "attributes", (json_int_t)fs->told_attrs, "all", (json_int_t)fs->told_all);
+}
+
+json_t *report_seat(struct seat *s)
+{
+        struct agent *a = s->agent;
+        struct engine_stats es;
+        struct fs_stats fs;
+        json_t *warnings = json_array();
+        json_t *m;
+        bool degraded;
+
+        fs_mount_stats(s->mount, &fs);
+        engine_stats(a->engine, &es);
+        engine_warnings(a->engine, add_warning, warnings);
+        degraded = json_array_size(warnings) > 0 || es.watch.degraded;
+        add_notes(warnings, s, &fs, &es);
+        m = json_pack("{s:s, s:o, s:o, s:o, s:i, s:s, s:s, s:s, s:s, s:b, s:f}", "verdict",
+                      fs.ended   ? "broken"
+                      : degraded ? "degraded"
+                                 : "ok",
+                      "name", text_json(s->name), "source", text_json(a->source), "mountpoint", text_json(s->mountpoint), "pid",
+                      (int)getpid(), "profile", fs.profile == FS_PROFILE_DATA ? "data" : "source", "transport",
+                      fs.uring ? "io_uring" : "/dev/fuse", "coherence",
+                      engine_coherence(a->engine) == FS_COHERENCE_STRICT ? "strict" : "events", "watch", backend_name(&es), "readonly",
+                      (int)s->options.readonly, "seconds", (double)(clock_now_ns() - s->began_ns) / NS_PER_S);
+        json_object_set_new(m, "watches", json_integer((json_int_t)es.watch.watches));
+        json_object_set_new(m, "events", json_integer((json_int_t)es.watch.events));
+        json_object_set_new(m, "overflows", json_integer((json_int_t)es.watch.overflows));
+        json_object_set_new(m, "nodes", json_integer((json_int_t)fs.nodes));
+        json_object_set_new(m, "names", json_integer((json_int_t)fs.names));
+        json_object_set_new(m, "node_bytes", json_integer((json_int_t)fs.table_bytes));
+        json_object_set_new(m, "fds", json_integer((json_int_t)fs.fds));
+        json_object_set_new(m, "fds_max", json_integer((json_int_t)fs.fds_max));
+        json_object_set_new(m, "fds_pinned", json_integer((json_int_t)fs.pinned));
+        json_object_set_new(m, "files_passed", json_integer((json_int_t)fs.passed));
+        json_object_set_new(m, "chowns_ignored", json_integer((json_int_t)fs.chowns_ignored));
+        json_object_set_new(m, "told", told_json(&fs));
+        json_object_set_new(m, "requests_total", json_integer((json_int_t)fs.requests));
+        json_object_set_new(m, "requests", requests_json(s));
+        json_object_set_new(m, "rss", json_integer(resident_bytes()));
+        json_object_set_new(m, "prewarm", prewarm_json(s));
+        json_object_set_new(m, "warnings", warnings);
+        return m;
+}

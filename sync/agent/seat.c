@@ -1,0 +1,413 @@
+#include "sync/agent/seat.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cache/base/log.h"
+#include "sync/agent/agent.h"
+#include "sync/agent/mountinfo.h"
+#include "sync/agent/prewarm.h"
+#include "sync/serve/why.h"
+
+#define GONE_NS 50000000000ULL /* less than who asks for it is ready to wait */
+
+static void seat_free(struct seat *s)
+{
+        if (!s)
+                return;
+        free(s->mountpoint);
+        free(s->name);
+        free(s);
+}
+
+static struct seat *seat_new(struct agent *a, const struct seat_wish *wish)
+{
+        struct seat *s = calloc(1, sizeof(*s));
+
+        if (!s)
+                return NULL;
+        s->agent = a;
+        s->options = *wish->options;
+        s->options.name = NULL;
+        s->mountpoint = strdup(wish->mountpoint);
+        s->name = strdup(wish->name);
+        s->own_place = wish->own_place;
+        if (!s->mountpoint || !s->name) {
+                seat_free(s);
+                return NULL;
+        }
+        return s;
+}
+
+static void set_state_locked(struct agent *a, struct seat *s, enum seat_state state) REQUIRES(a->lock)
+{
+        s->state = state;
+        cond_broadcast(&a->changed);
+        agent_ring_locked(a);
+}
+
+/*
+ * Making
+ */
+
+/* Take a free place among the seats. 0 or -errno and *why. */
+static int take_place_locked(struct agent *a, struct seat *s, char **why) REQUIRES(a->lock)
+{
+        struct seat **free_place = NULL;
+
+        if (a->closing || a->ended)
+                return why_set(why, -ESHUTDOWN, "%s is being unmounted", a->source);
+        for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++) {
+                const struct seat *other = a->seats[i];
+
+                if (!other) {
+                        free_place = free_place ? free_place : &a->seats[i];
+                        continue;
+                }
+                if (other->state == SEAT_DETACHED || strcmp(other->mountpoint, s->mountpoint) != 0)
+                        continue;
+                if (other->ended || other->state == SEAT_ENDING || other->state == SEAT_GONE)
+                        return why_set(why, -EAGAIN, "%s is just being unmounted; try again", s->mountpoint);
+                return why_set(why, -EBUSY, "%s is already mounted at %s; `dsfs umount %s` first, or name another mount point", a->source,
+                               s->mountpoint, s->mountpoint);
+        }
+        if (!free_place)
+                return why_set(why, -ENOSPC, "%s has %d mounts already, which is as many as can be; `dsfs umount` one of them first",
+                               a->source, ENGINE_MOUNTS_MAX);
+        s->serial = ++a->serials;
+        *free_place = s;
+        return 0;
+}
+
+/* A thread of the mount. */
+static void mount_ended(void *arg)
+{
+        struct seat *s = arg;
+        struct agent *a = s->agent;
+
+        mutex_lock(&a->lock);
+        s->ended = true;
+        agent_ring_locked(a);
+        mutex_unlock(&a->lock);
+}
+
+/* `s` is MAKING, so nobody else looks at its mount. */
+static int start_mount(struct agent *a, struct seat *s, char **why)
+{
+        const struct mount_options *o = &s->options;
+        struct fs_options options = {
+                .source = a->source,
+                .mountpoint = s->mountpoint,
+                .name = s->name,
+                .profile = o->profile,
+                .transport = o->transport,
+                .coherence = engine_coherence(a->engine),
+                .readonly = o->readonly,
+                .allow_other = o->allow_other,
+                .xattr = o->xattr,
+                .squash = o->squash,
+                .max_fds = o->max_fds,
+        };
+        int rc = fs_mount_new(&options, &s->mount, why);
+
+        if (rc)
+                return rc;
+        s->began_ns = clock_now_ns();
+        fs_mount_on_end(s->mount, mount_ended, s);
+        /* There are as many places in the engine as there are seats. */
+        (void)engine_add_mount(a->engine, s->mount);
+        return 0;
+}
+
+int seat_make(struct agent *a, const struct seat_wish *wish, char **why)
+{
+        struct seat *s = seat_new(a, wish);
+        bool closing;
+        int rc;
+
+        if (!s)
+                return why_set(why, -ENOMEM, "out of memory");
+        mutex_lock(&a->lock);
+        rc = take_place_locked(a, s, why);
+        mutex_unlock(&a->lock);
+        if (rc) {
+                seat_free(s);
+                return rc;
+        }
+        /* First: should we be killed from here on, others know where to look. */
+        rc = agent_record(a);
+        if (rc)
+                why_set(why, rc, "%s can't be written to: %s", a->run, strerror(-rc));
+        else
+                rc = start_mount(a, s, why);
+        mutex_lock(&a->lock);
+        s->fresh = rc == 0 && s->options.prewarm;
+        closing = a->closing;
+        set_state_locked(a, s, s->mount ? SEAT_SERVING : SEAT_GONE);
+        mutex_unlock(&a->lock);
+        if (rc) {
+                (void)agent_record(a);
+                return rc;
+        }
+        log_info("%s is mounted at %s", a->source, wish->mountpoint);
+        if (closing) {
+                struct seat *held = seat_hold_at(a, wish->mountpoint);
+
+                (void)(held && seat_unmount(held, true));
+                seat_let_go(held);
+                return why_set(why, -ESHUTDOWN, "%s is being unmounted", a->source);
+        }
+        return 0;
+}
+
+/*
+ * Holding
+ */
+
+struct seat *seat_hold(struct agent *a, size_t place)
+{
+        struct seat *found = NULL;
+
+        mutex_lock(&a->lock);
+        if (a->seats[place] && a->seats[place]->state == SEAT_SERVING) {
+                found = a->seats[place];
+                found->holders++;
+        }
+        mutex_unlock(&a->lock);
+        return found;
+}
+
+struct seat *seat_hold_at(struct agent *a, const char *mountpoint)
+{
+        for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++) {
+                struct seat *s = seat_hold(a, i);
+
+                if (s && strcmp(s->mountpoint, mountpoint) == 0)
+                        return s;
+                seat_let_go(s);
+        }
+        return NULL;
+}
+
+void seat_let_go(struct seat *s)
+{
+        struct agent *a = s ? s->agent : NULL;
+
+        if (!s)
+                return;
+        mutex_lock(&a->lock);
+        s->holders--;
+        cond_broadcast(&a->changed);
+        mutex_unlock(&a->lock);
+}
+
+/*
+ * Unmounting
+ */
+
+/* The mount has been detached from its place, by us or by someone before: whoever still uses it holds the connection open, so it is ended.
+ * All that was written has reached the source already. */
+static int end_detached(struct seat *s)
+{
+        struct agent *a = s->agent;
+        int rc = mount_abort(fs_mount_connection(s->mount));
+
+        if (rc == 0)
+                return 0;
+        log_warn("the users of the detached mount can't be told (%s): they are left with it as it is", strerror(-rc));
+        if (s->own_place)
+                (void)rmdir(s->mountpoint);
+        mutex_lock(&a->lock);
+        s->own_place = false;
+        if (s->state == SEAT_SERVING)
+                set_state_locked(a, s, SEAT_DETACHED);
+        mutex_unlock(&a->lock);
+        (void)agent_record(a);
+        return 0;
+}
+
+int seat_unmount(struct seat *s, bool lazy)
+{
+        struct agent *a = s->agent;
+        struct prewarm *prewarm;
+        bool already;
+        int rc;
+
+        mutex_lock(&a->lock);
+        already = s->stopping;
+        s->stopping = true;
+        prewarm = s->prewarm;
+        mutex_unlock(&a->lock);
+        if (already)
+                return -EALREADY;
+        prewarm_quit(prewarm);
+        rc = fs_mount_stop(s->mount, false);
+        if (rc == -EBUSY && lazy)
+                rc = fs_mount_stop(s->mount, true) == 0 ? end_detached(s) : rc;
+        else if (rc == -EINVAL)
+                rc = end_detached(s);
+        if (rc) {
+                mutex_lock(&a->lock);
+                s->stopping = false;
+                cond_broadcast(&a->changed);
+                mutex_unlock(&a->lock);
+        }
+        return rc;
+}
+
+/* The seat of that number, if it can still be seen; and whether any other can. */
+static struct seat *seat_in_sight_locked(struct agent *a, unsigned long serial, bool *others) REQUIRES(a->lock)
+{
+        struct seat *found = NULL;
+
+        *others = false;
+        for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++) {
+                struct seat *s = a->seats[i];
+
+                if (!s || s->state == SEAT_DETACHED || s->state == SEAT_GONE)
+                        continue;
+                if (s->serial == serial)
+                        found = s;
+                else
+                        *others = true;
+        }
+        return found;
+}
+
+int seat_wait_gone(struct agent *a, unsigned long serial, bool *last)
+{
+        unsigned long long deadline = clock_now_ns() + GONE_NS;
+        const struct seat *s;
+        bool others;
+        int rc = 0;
+
+        mutex_lock(&a->lock);
+        while ((s = seat_in_sight_locked(a, serial, &others)) && rc == 0) {
+                if (s->state == SEAT_SERVING && !s->stopping && !s->ended)
+                        rc = -EBUSY;
+                else
+                        rc = cond_wait_until(&a->changed, &a->lock, deadline);
+        }
+        *last = !others;
+        mutex_unlock(&a->lock);
+        return s ? rc : 0;
+}
+
+/*
+ * The end
+ */
+
+/* A thread of its own, for it waits: for who holds the seat, for the kernel, for threads of the mount. */
+static void *take_away(void *arg)
+{
+        struct seat *s = arg;
+        struct agent *a = s->agent;
+        bool others;
+        int rc = 0;
+
+        prewarm_quit(s->prewarm);
+        mutex_lock(&a->lock);
+        while (s->holders)
+                cond_wait(&a->changed, &a->lock);
+        mutex_unlock(&a->lock);
+        engine_remove_mount(a->engine, s->mount);
+        fs_mount_free(s->mount);
+        if (s->own_place)
+                (void)rmdir(s->mountpoint);
+        mutex_lock(&a->lock);
+        s->mount = NULL;
+        (void)seat_in_sight_locked(a, s->serial, &others);
+        mutex_unlock(&a->lock);
+        /* The last one's record is dropped with the agent: its source counts as mounted until the process is about to be gone. */
+        if (others)
+                rc = agent_record(a);
+        if (rc)
+                log_warn("%s can't be written to: %s; %s stays listed", a->run, strerror(-rc), s->mountpoint);
+        mutex_lock(&a->lock);
+        set_state_locked(a, s, SEAT_GONE);
+        mutex_unlock(&a->lock);
+        return NULL;
+}
+
+/* The loop's thread. */
+static void begin_end(struct seat *s)
+{
+        log_info("%s is unmounted", s->mountpoint);
+        s->ender_started = thread_start(&s->ender, "dsfs-end", take_away, s) == 0;
+        if (s->ender_started)
+                return;
+        /* No thread to be had: nobody may wait for the loop then. */
+        prewarm_close(steal_ptr(&s->prewarm));
+        take_away(s);
+}
+
+static void look_at(struct agent *a, struct seat *s)
+{
+        bool begin;
+
+        mutex_lock(&a->lock);
+        if (s->fresh && s->state == SEAT_SERVING && !s->stopping && !s->ended && prewarm_start(&a->loop, s->mountpoint, &s->prewarm))
+                log_warn("pre-warming can't start; nothing is lost but speed");
+        s->fresh = s->fresh && s->state == SEAT_MAKING;
+        begin = s->ended && (s->state == SEAT_SERVING || s->state == SEAT_DETACHED);
+        if (begin)
+                set_state_locked(a, s, SEAT_ENDING);
+        mutex_unlock(&a->lock);
+        if (begin)
+                begin_end(s);
+}
+
+static void sweep(struct agent *a, struct seat *s)
+{
+        bool gone;
+
+        look_at(a, s);
+        mutex_lock(&a->lock);
+        gone = s->state == SEAT_GONE;
+        for (size_t i = 0; i < ENGINE_MOUNTS_MAX && gone; i++) {
+                if (a->seats[i] == s)
+                        a->seats[i] = NULL;
+        }
+        mutex_unlock(&a->lock);
+        if (!gone)
+                return;
+        if (s->ender_started)
+                pthread_join(s->ender, NULL);
+        prewarm_close(s->prewarm);
+        seat_free(s);
+}
+
+bool seats_look(struct agent *a)
+{
+        bool left = false;
+
+        for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++) {
+                struct seat *s;
+
+                mutex_lock(&a->lock);
+                s = a->seats[i];
+                mutex_unlock(&a->lock);
+                /* Only this thread frees seats. */
+                if (s)
+                        sweep(a, s);
+        }
+        mutex_lock(&a->lock);
+        for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++)
+                left = left || (a->seats[i] && a->seats[i]->state != SEAT_DETACHED);
+        /* From here on nobody takes a seat. */
+        a->ended = a->ended || !left;
+        mutex_unlock(&a->lock);
+        return !left;
+}
+
+void seats_close(struct agent *a)
+{
+        mutex_lock(&a->lock);
+        for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++) {
+                if (a->seats[i])
+                        prewarm_close(steal_ptr(&a->seats[i]->prewarm));
+        }
+        mutex_unlock(&a->lock);
+}
