@@ -63,10 +63,10 @@ static int make_image(struct place *p)
         return tool_run(mkfs) || tool_run(mount) ? -EIO : 0;
 }
 
-/* The agent's sockets and state stay in the place: it is alone there, and leaves nothing behind. */
+/* The agent's sockets and state stay in the place, and what compilers put aside: it is alone there, and leaves nothing behind. */
 static int make_private(const struct place *p)
 {
-        static const char *const names[] = {"XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"};
+        static const char *const names[] = {"XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TMPDIR"};
 
         for (size_t i = 0; i < ARRAY_LEN(names); i++) {
                 CLEANUP_FREE char *path = NULL;
@@ -157,7 +157,7 @@ static void clean_up(const struct options *o, struct place *p)
 }
 
 /* Waits for the job, or for a signal that ends it and everything that it started. The exit code. */
-static int attend(pid_t job, const sigset_t *signals)
+static int attend(const struct options *o, pid_t job, const sigset_t *signals)
 {
         const struct timespec grace = {.tv_sec = GRACE_S};
         int status, sig = 0, ended = 0;
@@ -177,6 +177,8 @@ static int attend(pid_t job, const sigset_t *signals)
         kill(-job, SIGKILL); /* a tool that outlived it would keep mounts busy */
         if (ended)
                 return 128 + ended;
+        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+                fprintf(stderr, "%s: something hung; stopped\n", o->program);
         return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
@@ -218,7 +220,7 @@ int place_run(const struct options *o, int (*job)(const struct options *o, const
                 pid = start(o, &p, job, &before);
                 if (pid > 0) {
                         setpgid(pid, pid);
-                        code = attend(pid, &signals);
+                        code = attend(o, pid, &signals);
                 }
         }
         clean_up(o, &p);

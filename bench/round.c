@@ -6,11 +6,11 @@
 
 enum {
         PEER_ROUNDS = 5, /* more don't tell more of what is several times slower */
-        PEER_ROUNDS_WANTED = 3,
 };
 
-/* Of a workload's time, for all peers together; and how much more than its share one may take for its first rounds. */
+/* Of a workload's time, for all peers together; the least that one has; and how many times its share it may take for its first rounds. */
 #define PEERS_SHARE 0.6
+#define PEER_LEAST_S 0.3
 #define PEER_FIRST 5
 #define PEER_WANTED 3
 
@@ -184,6 +184,8 @@ void round_compare(struct bench *b, const struct workload *w, double seconds, st
         for (size_t i = 0; i < b->sides_n; i++)
                 peers_here += b->sides[i].peer != NULL;
         c.peer_share_s = peers_here ? seconds * PEERS_SHARE / (double)peers_here : 0;
+        if (c.peer_share_s < PEER_LEAST_S)
+                c.peer_share_s = PEER_LEAST_S;
         for (size_t i = 0; w->warm && i < b->sides_n && !ret->of[0].failed; i++)
                 if (!w->only_dsfs || !b->sides[i].peer)
                         warm_up(&c, i);

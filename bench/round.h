@@ -14,6 +14,7 @@
 
 enum {
         ROUNDS_LIMIT = 41,
+        PEER_ROUNDS_WANTED = 3,
         SIDES_MAX = 8,
 };
 

@@ -20,7 +20,7 @@ enum {
         PYTHON_PACKAGE = 25,
         C_HEADERS = 40,
         C_HEADERS_EACH = 15,
-        C_FUNCTIONS = 25,
+        C_FUNCTIONS = 8,
         TEXT_MAX = 32 << 10,
 };
 

@@ -131,10 +131,18 @@ void table_entries(const struct bench *b, const struct result *r, json_t *entrie
                         json_array_append_new(entries, side_entry(b, r, i));
 }
 
-void table_given_up(const struct bench *b, const struct result *r)
+void table_given_up(const struct bench *b, const struct result *r, FILE *out)
 {
-        for (size_t i = 1; i < b->sides_n; i++)
-                if (r->of[i].given_up)
-                        printf("* %s: %s took %.1f s for one round and had %u of them\n", r->workload->name, b->sides[i].name,
-                               r->of[i].last_s, r->of[i].rounds);
+        const char *between = "";
+
+        for (size_t i = 1; i < b->sides_n; i++) {
+                if (!r->of[i].given_up)
+                        continue;
+                if (!*between)
+                        fprintf(out, "* %s: ", r->workload->name);
+                fprintf(out, "%s%s %u of %.1f s", between, b->sides[i].name, r->of[i].rounds, r->of[i].last_s);
+                between = ", ";
+        }
+        if (*between)
+                fputc('\n', out);
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <jansson.h>
 
 #include "bench/round.h"
@@ -22,5 +23,5 @@ void table_entries(const struct bench *b, const struct result *r, json_t *entrie
 /* The entry of a row that can't be measured here, a new reference. */
 json_t *table_entry_missing(const struct workload *w, const char *why);
 
-/* Say which peers had fewer rounds than they should have had. */
-void table_given_up(const struct bench *b, const struct result *r);
+/* A line for a row in which peers had fewer rounds than they should have had: how many, how long the last one took. */
+void table_given_up(const struct bench *b, const struct result *r, FILE *out);

@@ -59,6 +59,7 @@ struct scene {
         size_t deleted[SIDES_MAX];
         size_t installed[SIDES_MAX]; /* node_modules the same */
         size_t uninstalled[SIDES_MAX];
+        size_t built[SIDES_MAX]; /* the directory of the compiler's last run */
         double prewarm_s[PREWARMS_MAX];
         size_t prewarms;
 };
