@@ -2,4 +2,14 @@ CACHE_SRCS := \
 	cache/base/fd.c \
 	cache/base/ident.c \
 	cache/base/log.c \
-	cache/base/thread.c
+	cache/base/thread.c \
+	cache/cache.c \
+	cache/check.c \
+	cache/guard.c \
+	cache/hash.c \
+	cache/record.c \
+	cache/scan.c \
+	cache/scan_dir.c \
+	cache/scope.c \
+	cache/store.c \
+	cache/store_write.c
