@@ -28,3 +28,9 @@ UNIT_TESTS += tests/unit/test_node.c tests/unit/test_name.c tests/unit/test_slot
 STRESS += tests/stress/tables.c
 STRESS += tests/stress/overtaken.c
 UNIT_TESTS += tests/unit/test_stay.c
+TEST_LIB_SRCS += tests/e2e/tool.c
+E2E_TESTS += \
+	tests/e2e/test_sqlite.c \
+	tests/e2e/test_copy.c \
+	tests/e2e/test_make.c \
+	tests/e2e/test_worktrees.c

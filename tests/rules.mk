@@ -1,22 +1,25 @@
 # How tests are built and run. tests/files.mk names the programs:
 #   UNIT_TESTS   tests/unit/test_*.c   one Criterion program each, no mount
 #   MOUNT_TESTS  tests/mount/test_*.c  one Criterion program each, on real mounts
+#   E2E_TESTS    tests/e2e/test_*.c    the same with real programs at work in them
 #   STRESS       tests/stress/*.c      plain programs (exit status 0 is success), which ThreadSanitizer can run too
 #   TEST_LIB_SRCS                      fakes and helpers that all of them link
 
 TEST_LIB_OBJS := $(TEST_LIB_SRCS:%.c=$(OUT)/%.o)
 TEST_LIB := $(if $(TEST_LIB_SRCS),$(OUT)/libtests.a)
 CRITERION_PROGS := $(patsubst %.c,$(OUT)/%,$(UNIT_TESTS) $(MOUNT_TESTS))
+E2E_PROGS := $(patsubst %.c,$(OUT)/%,$(E2E_TESTS))
 STRESS_PROGS := $(STRESS:%.c=$(OUT)/%)
-PROG_OBJS := $(CRITERION_PROGS:=.o) $(STRESS_PROGS:=.o)
+PROG_OBJS := $(CRITERION_PROGS:=.o) $(E2E_PROGS:=.o) $(STRESS_PROGS:=.o)
 
 $(OUT)/libtests.a: $(TEST_LIB_OBJS)
 	@rm -f $@
 	@echo "  AR   $@"
 	@$(AR) rcs $@ $^
 
-$(CRITERION_PROGS): LINK_LIBS := -lcriterion
-$(CRITERION_PROGS) $(STRESS_PROGS): $(OUT)/%: $(OUT)/%.o $(TEST_LIB) $(LIB)
+$(CRITERION_PROGS) $(E2E_PROGS): LINK_LIBS := -lcriterion
+$(OUT)/tests/e2e/test_sqlite: LINK_LIBS += -lsqlite3
+$(CRITERION_PROGS) $(E2E_PROGS) $(STRESS_PROGS): $(OUT)/%: $(OUT)/%.o $(TEST_LIB) $(LIB)
 	$(LINK)
 
 # All that the tests need, built; they find the binary by DSFS_BIN.
@@ -24,7 +27,7 @@ RUN_TESTS = DSFS_BIN='$(abspath $(OUT)/dsfs)' VARIANT='$(VARIANT)' tests/run
 # As many jobs as there are processors, unless the caller said how many.
 JOBS = $(if $(findstring j,$(firstword -$(MAKEFLAGS)))$(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
-tests: $(OUT)/dsfs $(CRITERION_PROGS) $(STRESS_PROGS) $(BENCH_BINS) ## build the binary and all test and benchmark programs
+tests: $(OUT)/dsfs $(CRITERION_PROGS) $(E2E_PROGS) $(STRESS_PROGS) $(BENCH_BINS) ## build the binary and all test and benchmark programs
 	@:
 
 check: ## install what is missing, build, run every test that needs no container
@@ -43,6 +46,11 @@ check-mount: tests ## run the tests on real mounts
 
 check-data: tests ## run the tests on real mounts with the data profile
 	DSFS_TEST_PROFILE=data $(RUN_TESTS) $(patsubst %.c,$(OUT)/%,$(MOUNT_TESTS))
+
+check-e2e: ## install what is missing, build, run real programs in mounts: databases, npm, pip, git, make, tar, rsync
+	packaging/deps --for build,run,test
+	@$(MAKE) --no-print-directory $(JOBS) $(OUT)/dsfs $(E2E_PROGS)
+	$(RUN_TESTS) $(E2E_PROGS)
 
 stress: tests ## run the stress programs
 	$(RUN_TESTS) $(STRESS_PROGS)
@@ -66,4 +74,4 @@ check-stress-built:
 -include $(PROG_OBJS:.o=.d) $(TEST_LIB_OBJS:.o=.d)
 
 .SECONDARY: $(PROG_OBJS)
-.PHONY: tests check check-built check-unit check-mount check-data stress check-asan check-tsan build-stress check-stress-built
+.PHONY: tests check check-built check-unit check-mount check-data check-e2e stress check-asan check-tsan build-stress check-stress-built
