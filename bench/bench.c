@@ -392,7 +392,7 @@ int main(int argc, char **argv)
                 .program = "bench",
                 .summary = "every row of the design's table: dsfs and others against a bind mount",
                 .json = RESULTS,
-                .budget_s = 780,
+                .budget_s = 720,
                 .profiles = "source,data",
                 .peers = "all",
                 .all_peers = "overlayfs, bindfs, mergerfs, fuse-overlayfs, unionfs-fuse",

@@ -208,7 +208,7 @@ static int random_read(struct bench *b, struct side *s, size_t n, int flags, siz
 
         *ops = fewer(b, n);
         err = fd < 0 ? fd : read_blocks(fd, *ops, data_bytes(b->scene) / BLOCK, buf);
-        return err ? work_complain(b, s, "4k random read", err) : 0;
+        return err ? work_complain(b, s, flags ? "4k random read, O_DIRECT" : "4k random read", err) : 0;
 }
 
 static int run_random_read(struct bench *b, struct side *s, unsigned round, size_t *ops)
@@ -243,7 +243,7 @@ static int random_write(struct bench *b, struct side *s, size_t n, int flags, si
 
         *ops = fewer(b, n);
         err = fd < 0 ? fd : write_blocks(fd, *ops, data_bytes(b->scene) / BLOCK, buf);
-        return err ? work_complain(b, s, "4k random write", err) : 0;
+        return err ? work_complain(b, s, flags ? "4k random write, O_DIRECT" : "4k random write", err) : 0;
 }
 
 static int run_random_write(struct bench *b, struct side *s, unsigned round, size_t *ops)
