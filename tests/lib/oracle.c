@@ -44,20 +44,30 @@ void trace_add(struct trace *t, const char *fmt, ...)
         t->len += (size_t)n;
 }
 
-void trace_must_equal(const struct trace *want, const struct trace *have, const char *what)
+bool trace_difference(const struct trace *want, const struct trace *have, char *ret, size_t size)
 {
         size_t i = 0, line = 0;
 
         if (want->len == have->len && memcmp(want->bytes, have->bytes, want->len) == 0)
-                return;
+                return false;
         while (i < want->len && i < have->len && want->bytes[i] == have->bytes[i]) {
                 i++;
                 if (want->bytes[i - 1] == '\n')
                         line = i;
         }
-        errno = 0;
-        must(false, "%s differs:\n  want: %.*s\n  have: %.*s", what, (int)strcspn(want->bytes + line, "\n"), want->bytes + line,
-             (int)strcspn(have->bytes + line, "\n"), have->bytes + line);
+        snprintf(ret, size, "\n  want: %.*s\n  have: %.*s", (int)strcspn(want->bytes + line, "\n"), want->bytes + line,
+                 (int)strcspn(have->bytes + line, "\n"), have->bytes + line);
+        return true;
+}
+
+void trace_must_equal(const struct trace *want, const struct trace *have, const char *what)
+{
+        char text[2048];
+
+        if (trace_difference(want, have, text, sizeof(text))) {
+                errno = 0;
+                must(false, "%s differs:%s", what, text);
+        }
 }
 
 void script_record(struct script *s, const char *call, long ret, int error)
@@ -227,11 +237,13 @@ static void describe_one(struct trace *t, int dirfd, const char *name, const cha
         bool dir = S_ISDIR(st->st_mode);
 
         trace_add(t, "%s mode=%o owner=%u:%u rdev=%lx", shown, st->st_mode, st->st_uid, st->st_gid, (unsigned long)st->st_rdev);
-        if (!dir || what == TREE_IDENTITY)
+        if (!dir || what != TREE_CONTENT)
                 trace_add(t, " links=%lu size=%lld", (unsigned long)st->st_nlink, (long long)st->st_size);
         if (what == TREE_IDENTITY)
-                trace_add(t, " ino=%lu blocks=%lld mtime=%lld.%09ld ctime=%lld.%09ld", (unsigned long)st->st_ino, (long long)st->st_blocks,
-                          (long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec, (long long)st->st_ctim.tv_sec, st->st_ctim.tv_nsec);
+                trace_add(t, " blocks=%lld", (long long)st->st_blocks);
+        if (what != TREE_CONTENT)
+                trace_add(t, " ino=%lu mtime=%lld.%09ld ctime=%lld.%09ld", (unsigned long)st->st_ino, (long long)st->st_mtim.tv_sec,
+                          st->st_mtim.tv_nsec, (long long)st->st_ctim.tv_sec, st->st_ctim.tv_nsec);
         add_xattrs(t, dirfd, name);
         if (S_ISLNK(st->st_mode)) {
                 char target[PATH_MAX];

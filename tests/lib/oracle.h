@@ -19,7 +19,10 @@ struct trace *trace_new(void);
 void trace_free(struct trace *t);
 void trace_add(struct trace *t, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* Fail and show the first line that differs. */
+/* The first line that differs, as text; false if none does. */
+bool trace_difference(const struct trace *want, const struct trace *have, char *ret, size_t size);
+
+/* Fail and show it. */
 void trace_must_equal(const struct trace *want, const struct trace *have, const char *what);
 
 struct script {
@@ -60,8 +63,9 @@ void say_content(struct script *s, const char *path);
 void as_user(struct script *s, const struct who *who, void (*fn)(struct script *s));
 
 enum tree_what {
-        TREE_CONTENT = 0,
-        TREE_IDENTITY = 1, /* and inode numbers, times, blocks */
+        TREE_CONTENT,
+        TREE_INODES,   /* and inode numbers, times; directories' links and sizes */
+        TREE_IDENTITY, /* and blocks, whose number may change when they are written to the disk */
 };
 
 /* One line for everything below `root`, in order of name: type, mode, owner, links, size, extended attributes, content's hash. */

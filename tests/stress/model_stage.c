@@ -1,0 +1,336 @@
+#include "tests/stress/model_stage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cache/base/fd.h"
+#include "tests/lib/oracle.h"
+#include "tests/stress/model_side.h"
+
+#define PATIENCE_MS 120000
+
+/* What an actor is told. */
+struct order {
+        enum {
+                DO,
+                BEGIN,              /* in the directories of this attempt */
+                SETTLE_AFTER_MOUNT, /* somebody removed something */
+                SETTLE_AFTER_SOURCE,
+        } what;
+        unsigned attempt;
+        struct op op;
+};
+
+struct reply {
+        struct answer have, want;
+};
+
+struct actor {
+        struct stage *stage;
+        unsigned id;
+        int ends[2]; /* ours, the actor's */
+        pid_t pid;
+};
+
+struct stage {
+        struct fixture *f;
+        struct actor actors[OP_ACTORS];
+        bool inotify;
+        bool crowd;
+        unsigned attempt;
+        /* The mount may not have been told everything yet. */
+        bool behind;
+};
+
+/*
+ * Actors
+ */
+
+static void begin(struct actor *a, struct side *side, struct side *model, unsigned attempt)
+{
+        struct fixture *f = a->stage->f;
+        const char *root = a->id % 2 ? f->mnt : f->src;
+
+        side_release(side);
+        side_release(model);
+        snprintf(side->root, sizeof(side->root), "%s/r%u", root, attempt);
+        snprintf(model->root, sizeof(model->root), "%s/r%u", f->plain, attempt);
+        snprintf(side->crowd, sizeof(side->crowd), "%s/crowd", root);
+        snprintf(model->crowd, sizeof(model->crowd), "%s/crowd", f->plain);
+}
+
+static int actor_run(void *arg)
+{
+        struct actor *a = arg;
+        struct side side, model;
+        struct order order;
+
+        close(a->ends[0]);
+        umask(0);
+        side_init(&side, a->id % 2, a->stage->inotify);
+        side_init(&model, a->id % 2, a->stage->inotify);
+        while (recv(a->ends[1], &order, sizeof(order), 0) == sizeof(order)) {
+                static struct reply reply;
+
+                memset(&reply, 0, sizeof(reply));
+                if (order.what == BEGIN) {
+                        begin(a, &side, &model, order.attempt);
+                } else if (order.what == DO) {
+                        side_act(&side, &order.op, &reply.have);
+                        side_act(&model, &order.op, &reply.want);
+                } else {
+                        side_settle(&side, &model, order.what == SETTLE_AFTER_MOUNT);
+                }
+                if (send(a->ends[1], &reply, sizeof(reply), MSG_NOSIGNAL) != sizeof(reply))
+                        break;
+        }
+        side_release(&side);
+        side_release(&model);
+        return 0;
+}
+
+/* False: it died, or doesn't answer. */
+static bool actor_ask(struct actor *a, const struct order *order, struct reply *ret)
+{
+        struct pollfd p = {.fd = a->ends[0], .events = POLLIN};
+
+        return send(a->ends[0], order, sizeof(*order), MSG_NOSIGNAL) == sizeof(*order) && poll(&p, 1, PATIENCE_MS) == 1 &&
+               recv(a->ends[0], ret, sizeof(*ret), 0) == sizeof(*ret);
+}
+
+static void start_actors(struct stage *s)
+{
+        for (unsigned i = 0; i < OP_ACTORS; i++) {
+                struct actor *a = &s->actors[i];
+
+                *a = (struct actor){.stage = s, .id = i};
+                must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, a->ends) == 0, "socketpair");
+                a->pid = child_start(NULL, actor_run, a);
+                close(a->ends[1]);
+        }
+}
+
+/*
+ * A stage
+ */
+
+struct stage *stage_new(const struct model_options *o)
+{
+        struct stage *s = calloc(1, sizeof(*s));
+
+        must(s, "memory");
+        s->inotify = o->watch == WATCH_BY_INOTIFY;
+        s->crowd = o->nofile;
+        s->f = model_fixture(o);
+        if (s->crowd)
+                model_crowd(s->f);
+        model_mount(s->f, o);
+        start_actors(s);
+        return s;
+}
+
+void stage_free(struct stage *s)
+{
+        if (!s)
+                return;
+        for (unsigned i = 0; i < OP_ACTORS; i++)
+                close(s->actors[i].ends[0]);
+        for (unsigned i = 0; i < OP_ACTORS; i++)
+                (void)child_wait(s->actors[i].pid);
+        fixture_free(s->f);
+        free(s);
+}
+
+struct fixture *stage_fixture(struct stage *s)
+{
+        return s->f;
+}
+
+bool stage_alive(struct stage *s)
+{
+        struct order order = {.what = BEGIN, .attempt = s->attempt};
+        struct reply reply;
+        struct stat st;
+
+        for (unsigned i = 0; i < OP_ACTORS; i++)
+                if (!actor_ask(&s->actors[i], &order, &reply))
+                        return false;
+        return stat(s->f->mnt, &st) == 0;
+}
+
+/*
+ * Playing
+ */
+
+static bool stage_begin(struct stage *s, char *report)
+{
+        struct order order = {.what = BEGIN, .attempt = ++s->attempt};
+        struct reply reply;
+
+        must(mkdir(at(s->f->src, "r%u", s->attempt), 0755) == 0, "mkdir");
+        must(mkdir(at(s->f->plain, "r%u", s->attempt), 0755) == 0, "mkdir");
+        s->behind = true;
+        for (unsigned i = 0; i < OP_ACTORS; i++)
+                if (!actor_ask(&s->actors[i], &order, &reply)) {
+                        snprintf(report, REPORT_MAX, "actor %u is dead", i);
+                        return false;
+                }
+        return true;
+}
+
+/* What is there goes away; what is taken away through the mount is gone from the source. */
+static bool stage_end(struct stage *s, char *report)
+{
+        struct order order = {.what = BEGIN, .attempt = s->attempt};
+        struct reply reply;
+        struct stat st;
+
+        for (unsigned i = 0; i < OP_ACTORS; i++)
+                if (!actor_ask(&s->actors[i], &order, &reply))
+                        return false;
+        remove_tree(at(s->f->plain, "r%u", s->attempt));
+        remove_tree(at(s->attempt % 2 ? s->f->mnt : s->f->src, "r%u", s->attempt));
+        model_wait(s->f);
+        if (lstat(at(s->f->mnt, "r%u", s->attempt), &st) == 0 || lstat(at(s->f->src, "r%u", s->attempt), &st) == 0) {
+                snprintf(report, REPORT_MAX, "a directory that was removed %s is still there",
+                         s->attempt % 2 ? "in the mount" : "on the source");
+                return false;
+        }
+        return true;
+}
+
+static struct trace *describe(const char *root, unsigned attempt, enum tree_what what)
+{
+        struct trace *t = trace_new();
+
+        tree_describe(t, at(root, "r%u", attempt), what);
+        return t;
+}
+
+static bool compare(struct stage *s, char *report)
+{
+        struct trace *source = describe(s->f->src, s->attempt, TREE_INODES), *mount = describe(s->f->mnt, s->attempt, TREE_INODES);
+        struct trace *done = describe(s->f->src, s->attempt, TREE_CONTENT), *model = describe(s->f->plain, s->attempt, TREE_CONTENT);
+        char text[REPORT_MAX / 2];
+        bool differs = true;
+
+        if (trace_difference(source, mount, text, sizeof(text)))
+                snprintf(report, REPORT_MAX, "the mount is not its source:%s", text);
+        else if (trace_difference(model, done, text, sizeof(text)))
+                snprintf(report, REPORT_MAX, "the source is not the model:%s", text);
+        else
+                differs = false;
+        trace_free(source);
+        trace_free(mount);
+        trace_free(done);
+        trace_free(model);
+        return !differs;
+}
+
+/* Who has a file open for writing makes it busy in the model, and where he is. */
+static bool is_same(const struct op *op, const struct reply *r)
+{
+        return strcmp(r->have.text, r->want.text) == 0 || (op_kind(op)->act == act_exec && strstr(r->want.text, ANSWER_BUSY));
+}
+
+/* A failure shows with the next operation. */
+static void settle(struct stage *s, const struct op *op)
+{
+        struct order order = {.what = op_in_mount(op) ? SETTLE_AFTER_MOUNT : SETTLE_AFTER_SOURCE};
+        struct reply reply;
+
+        if (op_kind(op)->fields & OP_REMOVES)
+                for (unsigned i = 1; i < OP_ACTORS; i += 2)
+                        (void)actor_ask(&s->actors[i], &order, &reply);
+}
+
+/* Do one operation. False and *report if it went wrong. */
+static bool stage_do(struct stage *s, const struct op *op, char *report)
+{
+        struct order order = {.op = *op};
+        struct reply reply;
+        char line[256];
+
+        if ((op_in_mount(op) && s->behind) || (op_kind(op)->fields & OP_AFTER_ALL)) {
+                model_wait(s->f);
+                s->behind = false;
+        }
+        if (op_kind(op)->act == act_compare)
+                return compare(s, report);
+        op_print(op, line, sizeof(line));
+        if (!actor_ask(&s->actors[op->actor], &order, &reply)) {
+                snprintf(report, REPORT_MAX, "%s: its actor died, or waits for ever", line);
+                return false;
+        }
+        if (!op_in_mount(op) || reply.have.doubt)
+                s->behind = true;
+        settle(s, op);
+        if (is_same(op, &reply))
+                return true;
+        snprintf(report, REPORT_MAX, "%s\n  want:%s\n  have:%s", line, reply.want.text, reply.have.text);
+        return false;
+}
+
+/* At the end every open file and all names. */
+static bool stage_look_back(struct stage *s, char *report)
+{
+        struct op op = {.kind = op_named("hands")};
+
+        for (op.actor = 0; op.actor < OP_ACTORS; op.actor++)
+                if (!stage_do(s, &op, report))
+                        return false;
+        op = (struct op){.kind = op_named("compare")};
+        return stage_do(s, &op, report);
+}
+
+bool stage_play(struct stage *s, const struct ops *ops, size_t *nth, char *report)
+{
+        *nth = 0;
+        if (!stage_begin(s, report))
+                return false;
+        for (; *nth < ops->count; ++*nth)
+                if (!stage_do(s, &ops->at[*nth], report))
+                        return false;
+        return stage_look_back(s, report) && stage_end(s, report);
+}
+
+bool stage_play_new(struct stage *s, unsigned long long seed, unsigned count, struct ops *ops, char *report)
+{
+        struct dice dice = {seed};
+        char root[160];
+        struct op_scene scene = {.root = root, .links = !s->inotify, .crowd = s->crowd};
+
+        if (!stage_begin(s, report))
+                return false;
+        snprintf(root, sizeof(root), "%s/r%u", s->f->plain, s->attempt);
+        for (unsigned i = 0; i < count; i++) {
+                struct op op;
+
+                op_draw(&dice, &scene, i, &op);
+                ops_add(ops, &op);
+                if (!stage_do(s, &op, report))
+                        return false;
+        }
+        return stage_look_back(s, report) && stage_end(s, report);
+}
+
+void ops_add(struct ops *s, const struct op *op)
+{
+        if (s->count % 256 == 0)
+                s->at = realloc(s->at, (s->count + 256) * sizeof(*s->at));
+        must(s->at, "memory");
+        s->at[s->count++] = *op;
+}
+
+void ops_release(struct ops *s)
+{
+        free(s->at);
+        *s = (struct ops){0};
+}
