@@ -3,6 +3,7 @@ BENCH := \
 	bench/bench.c \
 	bench/latency.c \
 	bench/micro.c \
+	bench/patterns.c \
 	bench/quick.c
 
 BENCH_SRCS := \

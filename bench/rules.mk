@@ -22,10 +22,13 @@ bench-latency: all $(OUT)/bench/latency ## how long until a host's edit is reada
 bench-micro: all $(OUT)/bench/micro ## microseconds of single operations through dsfs and a bind mount
 	DSFS_BIN='$(or $(DSFS_BIN),$(BUILD)/dsfs)' $(OUT)/bench/micro --json $(BUILD)/bench-micro.json $(BENCH_ARGS)
 
+bench-patterns: $(OUT)/bench/patterns ## nanoseconds to find a name's rule among 200
+	$(OUT)/bench/patterns
+
 bench-self: $(OUT)/bench/quick ## is the instrument true? a bind mount against another
 	$(OUT)/bench/quick --self --budget 60 --json $(BUILD)/bench-self.json $(BENCH_ARGS)
 
 -include $(BENCH_OBJS:.o=.d) $(BENCH_BINS:=.d)
 
 .SECONDARY: $(BENCH_BINS:=.o)
-.PHONY: bench bench-smoke bench-quick bench-latency bench-micro bench-self
+.PHONY: bench bench-smoke bench-quick bench-latency bench-micro bench-patterns bench-self

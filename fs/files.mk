@@ -3,6 +3,8 @@ FS_SRCS := \
 	fs/backing.c \
 	fs/entry.c \
 	fs/later.c \
+	fs/finder.c \
+	fs/glob.c \
 	fs/layer.c \
 	fs/mount.c \
 	fs/name.c \
@@ -16,6 +18,7 @@ FS_SRCS := \
 	fs/ops_names.c \
 	fs/ops_remove.c \
 	fs/ops_slow.c \
+	fs/patterns.c \
 	fs/privs.c \
 	fs/reach.c \
 	fs/ring.c \

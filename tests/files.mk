@@ -38,3 +38,5 @@ TEST_LIB_SRCS += tests/stress/model_op.c tests/stress/model_draw.c tests/stress/
 	tests/stress/model_names.c tests/stress/model_mount.c tests/stress/model_stage.c tests/stress/model_exact.c tests/stress/model_race.c \
 	tests/stress/model_race_bytes.c tests/stress/model_race_names.c
 STRESS += tests/stress/model.c
+STRESS += tests/stress/ignore.c
+UNIT_TESTS += tests/unit/test_patterns.c
