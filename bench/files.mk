@@ -7,6 +7,7 @@ BENCH := \
 	bench/quick.c
 
 BENCH_SRCS := \
+	bench/apart.c \
 	bench/options.c \
 	bench/peer.c \
 	bench/place.c \

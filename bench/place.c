@@ -19,6 +19,7 @@
 #include <linux/fs.h>
 #include <linux/magic.h>
 
+#include "bench/apart.h"
 #include "bench/options.h"
 #include "bench/tool.h"
 #include "cache/base/err.h"
@@ -209,6 +210,7 @@ int place_run(const struct options *o, int (*job)(const struct options *o, const
         sigaddset(&signals, SIGHUP);
         sigaddset(&signals, SIGCHLD);
         sigprocmask(SIG_BLOCK, &signals, &before);
+        apart_begin(o->dir);
         if (!o->self)
                 switched = uring_set('Y');
         p.uring = switched == 'N';
