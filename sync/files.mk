@@ -15,12 +15,14 @@ SYNC_SRCS += \
 	sync/agent/agent.c \
 	sync/agent/cmd.c \
 	sync/agent/cmd_doctor.c \
+	sync/agent/cmd_hash.c \
 	sync/agent/cmd_mount.c \
 	sync/agent/cmd_status.c \
 	sync/agent/cmd_umount.c \
 	sync/agent/cmd_wait.c \
 	sync/agent/daemon.c \
 	sync/agent/follow.c \
+	sync/agent/hash_progress.c \
 	sync/agent/mountinfo.c \
 	sync/agent/options.c \
 	sync/agent/paths.c \
@@ -30,5 +32,6 @@ SYNC_SRCS += \
 	sync/agent/record.c \
 	sync/agent/report.c \
 	sync/agent/seat.c \
+	sync/agent/state.c \
 	sync/agent/taking.c \
 	sync/agent/verbs.c

@@ -28,6 +28,7 @@ extern const struct command cmd_mount;
 extern const struct command cmd_umount;
 extern const struct command cmd_status;
 extern const struct command cmd_wait;
+extern const struct command cmd_hash;
 extern const struct command cmd_doctor;
 
 /* What a command does when its arguments make no sense: one line and where to read more. */

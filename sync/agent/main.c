@@ -8,6 +8,7 @@
  *                 verbs.c         what it answers on its control socket    report.c  of that, what `status` shows
  *                 options.c       -o        daemon.c   into the background, readiness, service managers
  *                 place.c         may this be mounted there?        mountinfo.c  what is mounted, alive or dead
+ *                 hash_progress.c how far `hash` is         state.c    what is kept of a source, and which it is
  *                 record.c        who serves what, while it lives   paths.c      where all that is kept
  *                 prewarm.c       reads a fresh mount in the background (prewarm_walk.c is the process that does)
  *   sync/serve/   control.c       the control socket    registry.c  requests and answers    client.c  the other end
@@ -35,7 +36,7 @@ static enum exit_code run_prewarm(int argc, char **argv)
 
 static const struct command cmd_prewarm = {.name = PREWARM_COMMAND, .usage = "MNT PID", .run = run_prewarm};
 
-static const struct command *const commands[] = {&cmd_mount, &cmd_umount, &cmd_status, &cmd_wait, &cmd_doctor, &cmd_prewarm};
+static const struct command *const commands[] = {&cmd_mount, &cmd_umount, &cmd_status, &cmd_wait, &cmd_hash, &cmd_doctor, &cmd_prewarm};
 
 static void usage(FILE *to)
 {
