@@ -37,7 +37,7 @@ E2E_TESTS += \
 	tests/e2e/test_worktrees.c
 TEST_LIB_SRCS += tests/stress/model_op.c tests/stress/model_draw.c tests/stress/model_side.c tests/stress/model_bytes.c tests/stress/model_map.c \
 	tests/stress/model_names.c tests/stress/model_mount.c tests/stress/model_stage.c tests/stress/model_exact.c tests/stress/model_race.c \
-	tests/stress/model_race_bytes.c tests/stress/model_race_names.c
+	tests/stress/model_race_bytes.c tests/stress/model_race_names.c tests/stress/model_ng.c
 STRESS += tests/stress/model.c
 STRESS += tests/stress/ignore.c
 UNIT_TESTS += tests/unit/test_patterns.c

@@ -55,6 +55,12 @@ check-e2e: ## install what is missing, build, run real programs in mounts: datab
 stress: tests ## run the stress programs
 	$(RUN_TESTS) $(STRESS_PROGS)
 
+SOAK_SECONDS ?= 600
+soak: ## the model stress and stress-ng, SOAK_SECONDS (600) for each profile and transport; SOAK='data/uring …' chooses
+	packaging/deps --for build,run,test,bench
+	@$(MAKE) --no-print-directory $(JOBS) $(OUT)/dsfs $(OUT)/tests/stress/model
+	DSFS_BIN='$(abspath $(OUT)/dsfs)' VARIANT='$(VARIANT)' tests/soak '$(abspath $(OUT)/tests/stress/model)' $(SOAK_SECONDS) $(SOAK)
+
 check-asan: ## the same tests under AddressSanitizer and UBSan
 	packaging/deps --for build,run,test
 	@$(MAKE) --no-print-directory $(JOBS) VARIANT=asan tests
@@ -74,4 +80,4 @@ check-stress-built:
 -include $(PROG_OBJS:.o=.d) $(TEST_LIB_OBJS:.o=.d)
 
 .SECONDARY: $(PROG_OBJS)
-.PHONY: tests check check-built check-unit check-mount check-data check-e2e stress check-asan check-tsan build-stress check-stress-built
+.PHONY: tests check check-built check-unit check-mount check-data check-e2e stress check-asan check-tsan build-stress check-stress-built soak

@@ -5,7 +5,9 @@
  *          sequence that fails is made as short as it gets, and printed so that --replay takes it.
  *   race:  processes on both sides at once, checked by what must hold however they meet.
  *
- *   model [--mode exact|race] [--seconds N | --rounds N] [--ops N] [--seed N] [--profile source|data] [--transport uring|dev]
+ *   ng:    stress-ng's filesystem class in the mount.
+ *
+ *   model [--mode exact|race|ng] [--seconds N | --rounds N] [--ops N] [--seed N] [--profile source|data] [--transport uring|dev]
  *         [--watch fanotify|inotify] [--nofile N] [--shrink SECONDS] [--replay FILE]
  *
  * Without arguments it runs a short selection, as `make check` wants it.
@@ -50,10 +52,10 @@ static bool take(int c, const char *arg, struct model_options *o)
 
         switch (c) {
         case 'm':
-                ok = choose(arg, "exact", "race", &second);
-                o->race = second;
-                o->exact = !second;
-                return ok;
+                o->exact = strcmp(arg, "exact") == 0;
+                o->race = strcmp(arg, "race") == 0;
+                o->ng = strcmp(arg, "ng") == 0;
+                return o->exact || o->race || o->ng;
         case 't':
                 ok = choose(arg, "uring", "dev", &second);
                 o->transport = second ? BY_DEV : BY_URING;
@@ -97,6 +99,8 @@ static unsigned run(const struct model_options *o)
                 failures += model_exact(o);
         if (o->race && !o->replay)
                 failures += model_race(o);
+        if (o->ng && !o->replay)
+                failures += model_ng(o);
         return failures;
 }
 

@@ -30,8 +30,8 @@ struct fixture *model_fixture(const struct model_options *o)
         struct fixture *f;
         struct variant v = {.backing = ON_EXT4, .transport = o->transport, .watch = o->watch, .life = LIFE};
 
-        if (strcmp(o->profile, "source") != 0)
-                snprintf(v.options, sizeof(v.options), "profile=%s", o->profile);
+        if (strcmp(o->profile, "data") == 0)
+                v.profile = PROFILE_DATA;
         f = fixture_prepare(&v);
         be_alone();
         return f;

@@ -87,7 +87,7 @@ static bool run_all(struct race *race, unsigned long long seed, char *report)
 static bool check_side(const struct race *race, const char *side, char *report)
 {
         char root[160], why[REPORT_MAX / 2];
-        struct view v = {.root = root, .done = race->done, .racers = race->racers, .whole = strcmp(race->o->profile, "data") == 0};
+        struct view v = {.root = root, .done = race->done, .racers = race->racers, .whole = race->f->variant.profile == PROFILE_DATA};
 
         snprintf(root, sizeof(root), "%s/race%u", side, race->round);
         for (size_t i = 0; i < ARRAY_LEN(games); i++) {

@@ -21,7 +21,7 @@ struct model_options {
         enum transport transport;
         enum watch_how watch;
         const char *replay; /* a file */
-        bool exact, race;
+        bool exact, race, ng;
 };
 
 struct ops {
@@ -64,3 +64,4 @@ bool model_shrink(struct stage **s, const struct model_options *o, struct ops *o
 /* The modes. How many failures there were. */
 unsigned model_exact(const struct model_options *o);
 unsigned model_race(const struct model_options *o);
+unsigned model_ng(const struct model_options *o);
