@@ -31,6 +31,7 @@ STRESS += tests/stress/overtaken.c
 UNIT_TESTS += tests/unit/test_stay.c
 TEST_LIB_SRCS += tests/e2e/tool.c
 E2E_TESTS += \
+	tests/e2e/test_mariadb.c \
 	tests/e2e/test_sqlite.c \
 	tests/e2e/test_copy.c \
 	tests/e2e/test_make.c \

@@ -6,11 +6,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cache/base/thread.h"
+
 #define OUTPUT_MAX (1 << 20)
 #define TOOL_SECONDS "120"
 
 /* In a mount namespace of its own. */
-static const char in_place[] = "mount --bind -- \"$1\" \"$2\"; cd -- \"$2\"; exec bash -euo pipefail \"$3\" $4";
+static const char in_place[] = "mount --bind -- \"$1\" \"$2\"; cd -- \"$2\"; exec bash -euo pipefail \"$3\" $4 </dev/null";
 
 const char *tool_path(const char *name)
 {
@@ -63,12 +65,14 @@ const char *tool(struct fixture *f, const char *dir, const char *script, const c
 {
         const char *here = keep(at(f->base, "here")), *path = tool_path(script);
         static char out[OUTPUT_MAX];
+        uint64_t began = clock_now_ns();
         int rc;
 
         mkdir(here, 0755);
         rc = child_exec((const char *const[]){"timeout", "-k", "10", TOOL_SECONDS, "unshare", "--mount", "--propagation", "private", "bash",
                                               "-euc", in_place, "tool", dir, here, path, step, NULL},
                         tool_env(f), NULL, out, sizeof(out));
+        fprintf(stderr, "%s %s in %s: %.1f s\n", script, step, dir, (double)(clock_now_ns() - began) / 1e9);
         errno = 0;
         must(rc == 0, "%s %s in %s: %d, after: %s", script, step, dir, rc, out);
         return keep(out);
