@@ -17,7 +17,8 @@
 struct cache {
         /* Set at init, read anywhere. */
         struct cache_options options; /* its texts are owned */
-        struct store *store;          /* NULL: nothing is remembered */
+        bool wanted;                  /* something should be remembered */
+        struct store *store;          /* NULL: nothing is */
         atomic_bool cancel;
         /* Who scans. */
         bool scanned; /* what is remembered is of this life: updates may go on from it */
@@ -41,6 +42,7 @@ int cache_open(const struct cache_options *options, struct cache **ret, enum cac
         mutex_init(&c->lock);
         c->options = *options;
         c->options.dir = NULL;
+        c->wanted = options->dir;
         c->options.source = strdup(options->source);
         if (!c->options.threads)
                 c->options.threads = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
@@ -83,6 +85,9 @@ static int scan(struct cache *c, const struct scope *scope, const struct scan_wa
         };
         int rc = scan_run(&job, ret);
 
+        /* It is used up by the scan that it ended. */
+        if (rc == -ECANCELED)
+                atomic_store(&c->cancel, false);
         c->scanned = rc == 0 && c->store && store_writable(c->store);
         mutex_lock(&c->lock);
         c->has_root = rc == 0;
@@ -147,7 +152,9 @@ void cache_stats(struct cache *c, struct cache_stats *ret)
         *ret = (struct cache_stats){
                 .entries = store.entries,
                 .bytes = store.bytes,
-                .off = c->store ? store_off(c->store) : "it could not be opened",
+                .off = c->store    ? store_off(c->store)
+                       : c->wanted ? "it could not be opened"
+                                   : NULL,
         };
         mutex_lock(&c->lock);
         ret->has_root = c->has_root;

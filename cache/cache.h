@@ -6,7 +6,7 @@
  *
  * The hash of a directory is XXH3-128 over its entries in the order of their names' bytes: the name, a NUL, one of 'f' (file), 'x'
  * (executable file), 'l' (symlink: its target is its content), 'd' (directory), and the entry's hash, 16 bytes. `.git` is left out, so is
- * what is neither file, symlink nor directory.
+ * what is neither file, symlink nor directory, and what another filesystem or directory is mounted on.
  */
 #pragma once
 
@@ -104,10 +104,11 @@ int cache_update(struct cache *c, const char *const paths[], size_t count, const
 /* What is known of one path after a scan, without a look at the source. CONTENT_NONE if nothing is. */
 enum content_kind cache_entry(struct cache *c, const char *path, struct content *ret);
 
-/* Let a scan or update that runs end soon. Any thread. */
+/* Let the scan or update that runs, else the next, end soon. Any thread. */
 void cache_cancel(struct cache *c);
 
-/* The hash of one file's bytes, or of a symlink's target; nothing is remembered. Its kind, or -errno. */
+/* The hash of one file's bytes, or of a symlink's target; nothing is remembered. Its kind, or -errno: -EISDIR of a directory, -EINVAL of
+ * what has no content. */
 int content_of_file(int dirfd, const char *name, struct content *ret);
 
 struct cache_stats {

@@ -1,7 +1,8 @@
 /*
  * The format is that of LMDB 0.9 (data version 1): pages of psize bytes; the first two are metas, of which the one with the higher
- * transaction number counts; two B+trees, of free pages and of records; nodes in a page are found by 16-bit offsets. Lists of free pages
- * may lie on runs of overflow pages.
+ * transaction number counts, and transaction n writes the meta n % 2; two B+trees, of free pages and of records; nodes in a page are
+ * found by 16-bit offsets and fill it from its end without a gap, which LMDB relies on when it moves them. Lists of free pages may lie on
+ * runs of overflow pages.
  */
 #include "cache/check.h"
 
@@ -19,6 +20,8 @@
 #define KEY_MAX 511U
 #define MAPSIZE_MAX (1ULL << 40)
 #define NO_PAGE UINT64_MAX
+/* So many pages at the end may be free and never written: more than a batch of ours touches. */
+#define UNWRITTEN_MAX 65536U
 
 #define PAGE_BRANCH 0x01U
 #define PAGE_LEAF 0x02U
@@ -54,8 +57,10 @@ struct checker {
         const uint8_t *file;
         size_t psize;
         uint64_t pages; /* that may be in use */
+        uint64_t whole; /* that are in the file */
         uint64_t txn;
-        uint8_t *seen; /* a bit a page */
+        uint8_t *seen;                  /* a bit a page */
+        uint8_t filled[PSIZE_MAX / 16]; /* a bit for two bytes of the page that is looked at */
         const char *wrong;
 };
 
@@ -66,6 +71,7 @@ struct tree {
         uint8_t last_key[KEY_MAX];
         size_t last_len;
         bool has_last;
+        bool is_bound; /* the last key is a branch's: the next may be the same */
 };
 
 static bool wrong(struct checker *c, const char *what)
@@ -75,12 +81,12 @@ static bool wrong(struct checker *c, const char *what)
         return false;
 }
 
-/* Each page has one place. */
-static bool take(struct checker *c, uint64_t page)
+/* Each page has one place. A free one may be beyond the end: it was given back before it was ever written. */
+static bool take(struct checker *c, uint64_t page, bool is_free)
 {
         uint8_t bit = (uint8_t)(1U << (page % 8));
 
-        if (page < METAS || page >= c->pages)
+        if (page < METAS || page >= c->pages || (!is_free && page >= c->whole))
                 return wrong(c, "a page number beyond the end");
         if (c->seen[page / 8] & bit)
                 return wrong(c, "a page that is used twice");
@@ -102,7 +108,7 @@ static bool check_free_list(struct checker *c, const uint8_t *data, size_t len)
                 if (page >= before)
                         return wrong(c, "a list of free pages that is not in order");
                 before = page;
-                if (!take(c, page))
+                if (!take(c, page, true))
                         return false;
         }
         return true;
@@ -115,21 +121,21 @@ static bool check_overflow(struct checker *c, struct tree *t, uint64_t first, si
         struct page_head head;
         uint32_t run;
 
-        if (first < METAS || first >= c->pages || need > c->pages - first)
+        if (first < METAS || first >= c->whole || need > c->whole - first)
                 return wrong(c, "a page number beyond the end");
         memcpy(&head, c->file + first * c->psize, sizeof(head));
         memcpy(&run, &head.lower, sizeof(run));
         if (head.number != first || head.flags != PAGE_OVERFLOW || run != need)
                 return wrong(c, "an overflow page that is none");
         for (uint64_t i = 0; i < need; i++)
-                if (!take(c, first + i))
+                if (!take(c, first + i, false))
                         return false;
         t->overflows += need;
         *ret = c->file + first * c->psize + sizeof(head);
         return true;
 }
 
-static bool check_key(struct checker *c, struct tree *t, const uint8_t *key, size_t len)
+static bool check_key(struct checker *c, struct tree *t, const uint8_t *key, size_t len, bool is_bound)
 {
         size_t common = len < t->last_len ? len : t->last_len;
         uint64_t now, before;
@@ -137,33 +143,33 @@ static bool check_key(struct checker *c, struct tree *t, const uint8_t *key, siz
 
         if (len == 0 || len > KEY_MAX || (t->is_free_list && len != sizeof(now)))
                 return wrong(c, "a key of a wrong length");
-        if (t->has_last && t->is_free_list) {
+        if (t->is_free_list) {
                 memcpy(&now, key, sizeof(now));
                 memcpy(&before, t->last_key, sizeof(before));
-                if (now <= before || now > c->txn)
-                        return wrong(c, "keys that are not in order");
-        } else if (t->has_last) {
+                order = (now < before) - (now > before);
+                if (now > c->txn)
+                        return wrong(c, "a free page of the future");
+        } else {
                 order = memcmp(t->last_key, key, common);
-                if (order > 0 || (order == 0 && t->last_len >= len))
-                        return wrong(c, "keys that are not in order");
+                if (order == 0)
+                        order = (t->last_len > len) - (t->last_len < len);
         }
+        if (t->has_last && (order > 0 || (order == 0 && !t->is_bound)))
+                return wrong(c, "keys that are not in order");
+        t->is_bound = is_bound;
         memcpy(t->last_key, key, len);
         t->last_len = len;
         t->has_last = true;
         return true;
 }
 
-static bool check_leaf_node(struct checker *c, struct tree *t, const struct node *n, const uint8_t *key, size_t room)
+static bool check_leaf_node(struct checker *c, struct tree *t, const struct node *n, const uint8_t *key)
 {
         size_t len = n->low | (size_t)n->high << 16;
         const uint8_t *data = key + n->key_len;
         uint64_t page;
 
-        if (n->flags & ~NODE_BIG)
-                return wrong(c, "a node of an unknown kind");
-        if ((n->flags & NODE_BIG ? sizeof(page) : len) > room)
-                return wrong(c, "a node beyond its page");
-        if (!check_key(c, t, key, n->key_len))
+        if (!check_key(c, t, key, n->key_len, false))
                 return false;
         t->entries++;
         if (n->flags & NODE_BIG) {
@@ -176,19 +182,64 @@ static bool check_leaf_node(struct checker *c, struct tree *t, const struct node
 
 static bool check_page(struct checker *c, struct tree *t, uint64_t number, unsigned depth);
 
-static bool check_node(struct checker *c, struct tree *t, const uint8_t *page, uint16_t at, bool leaf, unsigned depth)
+/* The first of a branch stands for whatever is less than the next: its key is not used. */
+static bool check_node(struct checker *c, struct tree *t, const uint8_t *page, uint16_t at, bool leaf, bool first, unsigned depth)
 {
         const uint8_t *key = page + at + sizeof(struct node);
         struct node n;
         uint64_t child;
 
         memcpy(&n, page + at, sizeof(n));
-        if (n.key_len > c->psize - at - sizeof(n))
-                return wrong(c, "a node beyond its page");
         if (leaf)
-                return check_leaf_node(c, t, &n, key, c->psize - at - sizeof(n) - n.key_len);
+                return check_leaf_node(c, t, &n, key);
+        if (!first && !check_key(c, t, key, n.key_len, true))
+                return false;
         child = n.low | (uint64_t)n.high << 16 | (uint64_t)n.flags << 32;
         return check_page(c, t, child, depth + 1);
+}
+
+/* How many bytes the node at `at` has; 0 if it isn't within its page. */
+static size_t node_size(const struct checker *c, const uint8_t *page, size_t at, size_t upper, bool leaf)
+{
+        struct node n;
+        size_t size;
+
+        if (at < upper || at % 2 || at > c->psize - sizeof(n))
+                return 0;
+        memcpy(&n, page + at, sizeof(n));
+        size = sizeof(n) + n.key_len;
+        if (leaf && n.flags & ~NODE_BIG)
+                return 0;
+        if (leaf)
+                size += n.flags & NODE_BIG ? sizeof(uint64_t) : n.low | (size_t)n.high << 16;
+        size += size % 2;
+        return size <= c->psize - at ? size : 0;
+}
+
+/* The nodes of a page lie side by side. */
+static bool check_nodes(struct checker *c, const uint8_t *page, const struct page_head *head, bool leaf)
+{
+        size_t sum = 0;
+
+        memset(c->filled, 0, c->psize / 16);
+        for (size_t i = sizeof(*head); i < head->lower; i += 2) {
+                uint16_t at;
+                size_t size;
+
+                memcpy(&at, page + i, sizeof(at));
+                size = node_size(c, page, at, head->upper, leaf);
+                if (size == 0)
+                        return wrong(c, "a node beyond its page");
+                sum += size;
+                for (size_t slot = at / 2U; slot < (at + size) / 2; slot++) {
+                        uint8_t bit = (uint8_t)(1U << (slot % 8));
+
+                        if (c->filled[slot / 8] & bit)
+                                return wrong(c, "two nodes in one place");
+                        c->filled[slot / 8] |= bit;
+                }
+        }
+        return sum == c->psize - head->upper ? true : wrong(c, "a page with a gap");
 }
 
 /* Depth is bounded, and no page is seen twice, so this ends. */
@@ -198,7 +249,7 @@ static bool check_page(struct checker *c, struct tree *t, uint64_t number, unsig
         struct page_head head;
         bool leaf;
 
-        if (!take(c, number))
+        if (!take(c, number, false))
                 return false;
         page = c->file + number * c->psize;
         memcpy(&head, page, sizeof(head));
@@ -211,14 +262,14 @@ static bool check_page(struct checker *c, struct tree *t, uint64_t number, unsig
                 return wrong(c, "a page with wrong bounds");
         if (head.lower - sizeof(head) < (leaf ? 2U : 4U))
                 return wrong(c, "a page with too few nodes");
+        if (!check_nodes(c, page, &head, leaf))
+                return false;
         leaf ? t->leaves++ : t->branches++;
         for (size_t i = sizeof(head); i < head.lower; i += 2) {
                 uint16_t at;
 
                 memcpy(&at, page + i, sizeof(at));
-                if (at < head.upper || at > c->psize - sizeof(struct node) || at % 2)
-                        return wrong(c, "a node beyond its page");
-                if (!check_node(c, t, page, at, leaf, depth))
+                if (!check_node(c, t, page, at, leaf, i == sizeof(head), depth))
                         return false;
         }
         return true;
@@ -261,9 +312,11 @@ static bool read_metas(struct checker *c, size_t size, struct meta *ret)
                         return wrong(c, "no beginning of an environment");
         }
         *ret = metas[metas[0].txn < metas[1].txn];
-        if (ret->last >= size / c->psize || ret->last < METAS - 1 || ret->last >= ret->mapsize / c->psize)
+        if (ret->last < METAS - 1 || ret->last >= ret->mapsize / c->psize || ret->last >= size / c->psize + UNWRITTEN_MAX)
                 return wrong(c, "cut off");
-        if (ret->txn > UINT64_MAX / 2)
+        /* Both are 0 before the first. */
+        if (ret->txn > UINT64_MAX / 2 ||
+            (ret->txn ? metas[ret->txn % 2].txn != ret->txn || metas[(ret->txn + 1) % 2].txn != ret->txn - 1 : metas[1].txn != 0))
                 return wrong(c, "a transaction number that can't be");
         return true;
 }
@@ -276,6 +329,7 @@ const char *check_lmdb(const void *file, size_t size)
         if (!read_metas(&c, size, &meta))
                 return c.wrong;
         c.pages = meta.last + 1;
+        c.whole = size / c.psize < c.pages ? size / c.psize : c.pages;
         c.txn = meta.txn;
         c.seen = calloc(1, c.pages / 8 + 1);
         if (!c.seen)

@@ -81,7 +81,7 @@ static int write_state(int dir, const char *word, const char *boot)
 /* NULL if the file is whole; it can't change meanwhile, for it is ours. */
 static const char *look_at_data(int dir, bool *there)
 {
-        CLEANUP_FD int fd = openat(dir, "data.mdb", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        CLEANUP_FD int fd = openat(dir, "data.mdb", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         const char *what;
         struct stat st;
         void *map;
@@ -91,8 +91,10 @@ static const char *look_at_data(int dir, bool *there)
                 return NULL;
         if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > DATA_MAX)
                 return "it can't be read";
-        if (st.st_size == 0)
-                return "it is empty";
+        /* As a process leaves it that is killed while it makes it. */
+        *there = st.st_size > 0;
+        if (!*there)
+                return NULL;
         map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (map == MAP_FAILED)
                 return "it can't be read";
@@ -145,9 +147,12 @@ static int judge(struct guard *g, const char *dir, enum cache_found *found, char
                 return 0;
         g->dirty = false;
         rc = throw_away(g->dir);
+        /* There before the first byte of data is, lest a process that is killed at once leave data of which nothing is known. */
+        if (rc == 0)
+                rc = write_state(g->dir, "clean", "-");
         if (rc < 0) {
                 free(steal_ptr(notice));
-                say(notice, dir, "can't be removed, and everything is hashed anew", strerror(-rc));
+                say(notice, dir, "can't be made anew, and everything is hashed", strerror(-rc));
                 *found = CACHE_REFUSED;
         }
         return 0;

@@ -69,10 +69,13 @@ enum content_kind content_kind_of(uint32_t mode)
         }
 }
 
-static int64_t granule(int fd)
+static int64_t granule(int fd, const struct tuple *t)
 {
         struct statfs fs;
 
+        /* Whole seconds are all that ext4 with small inodes and others keep. */
+        if (t->ctime_ns == 0)
+                return COARSE_GRANULE_NS;
         if (fstatfs(fd, &fs) == 0 && (fs.f_type == MSDOS_MAGIC || fs.f_type == (__fsword_t)EXFAT_MAGIC))
                 return COARSE_GRANULE_NS;
         return GRANULE_NS;
@@ -91,7 +94,7 @@ static bool is_racy(int fd, const struct tuple *t, const struct timespec *now)
 {
         if (!is_recent(t->mtime_s, t->mtime_ns, now, COARSE_GRANULE_NS) && !is_recent(t->ctime_s, t->ctime_ns, now, COARSE_GRANULE_NS))
                 return false;
-        return is_recent(t->mtime_s, t->mtime_ns, now, granule(fd)) || is_recent(t->ctime_s, t->ctime_ns, now, granule(fd));
+        return is_recent(t->mtime_s, t->mtime_ns, now, granule(fd, t)) || is_recent(t->ctime_s, t->ctime_ns, now, granule(fd, t));
 }
 
 static int look(int fd, struct tuple *ret)
@@ -123,7 +126,7 @@ static int64_t hash_bytes(struct hasher *h, int fd, uint64_t size, struct conten
         ssize_t n = 0;
 
         if (size >= DROP_BYTES)
-                cached = read_some(fd, h->buffer, 1, 0, RWF_NOWAIT) == 1;
+                cached = read_some(fd, h->buffer, 1, 0, RWF_NOWAIT) != -EAGAIN;
         n = read_some(fd, h->buffer, sizeof(h->buffer), 0, 0);
         /* One read and the file is known: the state is not needed. */
         if (n >= 0 && (uint64_t)n == size && (size_t)n < sizeof(h->buffer)) {
@@ -245,10 +248,20 @@ void content_to_text(const struct content *c, char ret[CONTENT_TEXT])
 
 int content_of_file(int dirfd, const char *name, struct content *ret)
 {
-        struct hasher *h = hasher_new();
+        struct hasher *h;
         struct hashed hashed;
-        int rc = h ? hash_entry(h, dirfd, name, &hashed) : -ENOMEM;
+        struct stat st;
+        int rc;
 
+        /* Opening a fifo or a device does something to it. */
+        if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return -errno;
+        if (S_ISDIR(st.st_mode))
+                return -EISDIR;
+        if (content_kind_of(st.st_mode) == CONTENT_NONE)
+                return -EINVAL;
+        h = hasher_new();
+        rc = h ? hash_entry(h, dirfd, name, &hashed) : -ENOMEM;
         hasher_free(h);
         if (rc < 0)
                 return rc;

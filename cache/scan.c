@@ -65,6 +65,12 @@ static void fail(struct scan *s, int rc)
         atomic_compare_exchange_strong(&s->rc, &none, rc);
 }
 
+/* What says something of this process, not of the source: nothing may be left out for it. */
+static bool is_ours(int rc)
+{
+        return rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE;
+}
+
 static void start_thread_locked(struct scan *s) REQUIRES(s->lock)
 {
         if (s->started + 1 < s->job->threads && s->started < THREADS_MAX &&
@@ -180,6 +186,8 @@ static void hash_files(struct worker *w, struct dir *d, size_t from, size_t to)
                         atomic_fetch_add_explicit(&s->files, 1, memory_order_relaxed);
                         atomic_fetch_add_explicit(&s->bytes, h.bytes, memory_order_relaxed);
                         take_hashed(w, d, e, &h);
+                } else if (is_ours(rc)) {
+                        fail(s, rc);
                 } else {
                         if (rc != -ENOENT)
                                 atomic_fetch_add(&s->unread, 1);
@@ -307,6 +315,15 @@ static bool is_skipped(struct worker *w, struct dir *d, const struct entry *e, b
         return o->skip && o->skip(o->arg, dir_path(d, NULL, w->path), dir_name_of(d, e), is_dir);
 }
 
+/* Device numbers tell less: overlayfs gives files another one than directories, btrfs each subvolume its own, and what is bound from
+ * elsewhere in the same filesystem has the same. */
+static bool is_mounted(const struct scan *s, const struct statx *stx)
+{
+        if (stx->stx_attributes_mask & STATX_ATTR_MOUNT_ROOT)
+                return stx->stx_attributes & STATX_ATTR_MOUNT_ROOT;
+        return S_ISDIR(stx->stx_mode) && (stx->stx_dev_major != s->dev_major || stx->stx_dev_minor != s->dev_minor);
+}
+
 /* What the entry is now. Files whose content isn't known are left to do; subdirectories become work. 0 or -ENOMEM. */
 static int examine(struct worker *w, struct dir *d, struct entry *e)
 {
@@ -323,8 +340,7 @@ static int examine(struct worker *w, struct dir *d, struct entry *e)
                 return 0;
         }
         kind = content_kind_of(stx.stx_mode);
-        if (kind == CONTENT_NONE || stx.stx_dev_major != s->dev_major || stx.stx_dev_minor != s->dev_minor ||
-            is_skipped(w, d, e, kind == CONTENT_DIRECTORY)) {
+        if (kind == CONTENT_NONE || is_mounted(s, &stx) || is_skipped(w, d, e, kind == CONTENT_DIRECTORY)) {
                 leave_out(w, d, e);
                 return 0;
         }
@@ -408,12 +424,14 @@ static void run_dir(struct worker *w, struct dir *d)
         if (d->fd < 0) {
                 d->rc = d->fd;
                 d->fd = -1;
-                if (d->rc != -ENOENT && d->rc != -ENOTDIR && d->rc != -ELOOP && d->rc != -ECANCELED)
+                if (is_ours(d->rc))
+                        fail(s, d->rc);
+                else if (d->rc != -ENOENT && d->rc != -ENOTDIR && d->rc != -ELOOP && d->rc != -ECANCELED)
                         atomic_fetch_add(&s->unread, 1);
         } else {
                 visited(s, d->id);
                 d->rc = look_around(w, d);
-                if (d->rc == -ENOMEM)
+                if (is_ours(d->rc))
                         fail(s, d->rc);
                 else if (d->rc < 0)
                         atomic_fetch_add(&s->unread, 1);
@@ -547,8 +565,12 @@ static int run(struct scan *s, struct worker *w, struct dir *root)
 {
         struct statx stx;
 
-        if (statx(AT_FDCWD, s->job->source, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &stx) < 0)
-                return -errno;
+        if (statx(AT_FDCWD, s->job->source, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &stx) < 0) {
+                int rc = -errno;
+
+                dir_free(root);
+                return rc;
+        }
         s->dev_major = stx.stx_dev_major;
         s->dev_minor = stx.stx_dev_minor;
         tuple_of(&stx, &root->tuple);

@@ -106,7 +106,14 @@ static int by_name(const void *a, const void *b, void *names)
 
 void dir_sort(struct dir *d)
 {
+        size_t kept = 0;
+
         qsort_r(d->entries, d->count, sizeof(*d->entries), by_name, d->names);
+        /* A directory that changes while it is read may show a name twice. */
+        for (size_t i = 0; i < d->count; i++)
+                if (i == 0 || by_name(&d->entries[kept - 1], &d->entries[i], d->names) != 0)
+                        d->entries[kept++] = d->entries[i];
+        d->count = kept;
 }
 
 /* A walk over what is remembered, in the same order as the entries. */

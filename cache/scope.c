@@ -1,5 +1,6 @@
 #include "cache/scope.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,22 +31,34 @@ void scope_free(struct scope *s)
         }
 }
 
-/* The slash sorts before every other byte, so that what is below a directory comes right after it, and names are in order. */
+/* Name by name, so that what is below a directory comes right after it, and names are in order. */
 static int by_path(const void *a, const void *b)
 {
-        const unsigned char *x = *(const unsigned char *const *)a, *y = *(const unsigned char *const *)b;
+        const char *x = *(const char *const *)a, *y = *(const char *const *)b;
+        int order = 0;
 
-        while (*x && *x == *y) {
-                x++;
-                y++;
+        while (order == 0) {
+                size_t x_len, y_len;
+
+                x += strspn(x, "/");
+                y += strspn(y, "/");
+                if (!*x || !*y)
+                        return (*x != '\0') - (*y != '\0');
+                x_len = strcspn(x, "/");
+                y_len = strcspn(y, "/");
+                order = memcmp(x, y, x_len < y_len ? x_len : y_len);
+                if (order == 0)
+                        order = (x_len > y_len) - (x_len < y_len);
+                x += x_len;
+                y += y_len;
         }
-        if (*x == *y)
-                return 0;
-        if (!*x || !*y)
-                return *x ? 1 : -1;
-        if (*x == '/' || *y == '/')
-                return *x == '/' ? -1 : 1;
-        return *x < *y ? -1 : 1;
+        return order;
+}
+
+/* Of a name that no entry can have. */
+static bool leads_nowhere(const char *name, size_t len)
+{
+        return len > NAME_MAX || (len == 1 && name[0] == '.') || (len == 2 && name[0] == '.' && name[1] == '.');
 }
 
 /* The child `name`, which is the last one or comes after it. */
@@ -79,6 +92,8 @@ static bool add(struct scope *root, const char *path)
                 if (at->whole)
                         return true;
                 len = strcspn(path, "/");
+                if (leads_nowhere(path, len))
+                        break;
                 at = child_of(at, path, len);
                 if (!at)
                         return false;

@@ -14,7 +14,7 @@ struct scope {
         struct scope *next;
 };
 
-/* Of paths relative to the source. Slashes at the ends don't matter; `.` and `..` are names like any other, so no path leads out. NULL
- * without memory. */
+/* Of paths relative to the source. Empty names don't matter. No path leads out: at `.`, `..` or a name that is too long it ends, and the
+ * directory in which it does is looked at whole. NULL without memory. */
 struct scope *scope_new(const char *const paths[], size_t count);
 void scope_free(struct scope *s);

@@ -7,8 +7,12 @@
 #include <assert.h>
 #include <endian.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #define QUEUE_MAX 16384U
 #define BATCH_MAX 8192U
@@ -34,7 +38,13 @@ struct next_value {
         uint32_t version;
         uint32_t reserved;
         uint64_t next;
+        uint64_t check; /* over the rest: a number that is given out twice mixes two directories */
 };
+
+static uint64_t next_check(const struct next_value *v)
+{
+        return htole64(XXH3_64bits(v, offsetof(struct next_value, check)));
+}
 
 static size_t next_key(uint8_t ret[RECORD_KEY_MAX])
 {
@@ -55,7 +65,7 @@ int store_read_next(struct store *s, MDB_txn *txn)
         if (v.mv_size != sizeof(value))
                 return MDB_CORRUPTED;
         memcpy(&value, v.mv_data, sizeof(value));
-        if (le32toh(value.version) != NEXT_VERSION || le64toh(value.next) <= DIR_ID_ROOT)
+        if (le32toh(value.version) != NEXT_VERSION || value.check != next_check(&value) || le64toh(value.next) <= DIR_ID_ROOT)
                 return MDB_CORRUPTED;
         s->written_next = le64toh(value.next);
         atomic_store(&s->next_dir, s->written_next);
@@ -71,6 +81,7 @@ static int write_next(struct store *s, MDB_txn *txn)
 
         if (next == s->written_next)
                 return 0;
+        value.check = next_check(&value);
         return mdb_put(txn, s->dbi, &k, &v, 0);
 }
 

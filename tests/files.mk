@@ -42,3 +42,5 @@ TEST_LIB_SRCS += tests/stress/model_op.c tests/stress/model_draw.c tests/stress/
 STRESS += tests/stress/model.c
 STRESS += tests/stress/ignore.c
 UNIT_TESTS += tests/unit/test_patterns.c
+TEST_LIB_SRCS += tests/lib/naive.c tests/stress/tree_edit.c
+STRESS += tests/stress/cache_property.c
