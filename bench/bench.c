@@ -20,8 +20,10 @@
 
 enum {
         ROWS_MAX = 64,
-        OVERTIME_S = 300, /* after which something hangs */
-        SMOKE_LIMIT_S = 120,
+        OVERTIME_S = 120, /* rows have fewer rounds from then on */
+        LAST_CALL_S = 30, /* and then none at all */
+        HANGING_S = 600,  /* after the budget: something hangs */
+        SMOKE_LIMIT_S = 240,
 };
 
 /* Peers take their time in the fastest of rows too. */
@@ -309,6 +311,10 @@ static int measure_all(struct run *r, unsigned long long deadline)
 
                 if (!row->missing && row->workload.unavailable)
                         row->missing = row->workload.unavailable(r->bench);
+                if (!row->missing && clock_now_ns() > r->bench->limit_ns + LAST_CALL_S * 1000000000ULL) {
+                        row->missing = "no time was left";
+                        r->missed = true;
+                }
                 if (row->missing) {
                         table_row_missing(&row->workload, row->missing);
                         json_array_append_new(r->entries, table_entry_missing(&row->workload, row->missing));
@@ -367,7 +373,8 @@ static int job(const struct options *o, const struct place *place)
         r.given_up = open_memstream(&r.given_up_text, &r.given_up_len);
         if (!r.given_up)
                 return 1;
-        alarm(o->smoke ? SMOKE_LIMIT_S : (unsigned)o->budget_s + OVERTIME_S);
+        b.limit_ns = deadline + OVERTIME_S * 1000000000ULL;
+        alarm(o->smoke ? SMOKE_LIMIT_S : (unsigned)o->budget_s + HANGING_S);
         scene_environment();
         choose_rows(&r);
         if (!r.rows_n) {

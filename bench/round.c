@@ -124,6 +124,11 @@ static bool peer_may_go_on(const struct course *c, size_t i, unsigned round)
         return c->spent_s[i] + m->last_s <= (round < PEER_ROUNDS_WANTED ? share * PEER_WANTED : share);
 }
 
+static bool out_of_time(const struct bench *b)
+{
+        return b->limit_ns && clock_now_ns() > b->limit_ns;
+}
+
 static bool takes_part(struct course *c, size_t i, unsigned round)
 {
         struct measured *m = &c->r->of[i];
@@ -134,7 +139,7 @@ static bool takes_part(struct course *c, size_t i, unsigned round)
                 return true;
         if (c->w->only_dsfs || round >= PEER_ROUNDS)
                 return false;
-        if (!peer_may_go_on(c, i, round)) {
+        if (out_of_time(c->b) || !peer_may_go_on(c, i, round)) {
                 m->given_up = round < PEER_ROUNDS_WANTED && round < c->w->rounds_min;
                 return false;
         }
@@ -187,10 +192,12 @@ void round_compare(struct bench *b, const struct workload *w, double seconds, st
         if (c.peer_share_s < PEER_LEAST_S)
                 c.peer_share_s = PEER_LEAST_S;
         for (size_t i = 0; w->warm && i < b->sides_n && !ret->of[0].failed; i++)
-                if (!w->only_dsfs || !b->sides[i].peer)
+                if (!b->sides[i].peer || (!w->only_dsfs && !out_of_time(b)))
                         warm_up(&c, i);
         for (unsigned round = 0; round < w->rounds_max && round < ROUNDS_LIMIT && !ret->of[0].failed; round++) {
                 if (round >= w->rounds_min && clock_now_ns() > deadline)
+                        break;
+                if (round && out_of_time(b))
                         break;
                 for (size_t turn = 0; turn < b->sides_n; turn++) {
                         size_t i = turn_of(turn, round, b->sides_n);

@@ -25,7 +25,8 @@ struct bench {
         const struct place *place;
         struct side sides[SIDES_MAX]; /* the bind mount first; then dsfs, then peers */
         size_t sides_n;
-        void *scene; /* the workloads' own */
+        void *scene;                 /* the workloads' own */
+        unsigned long long limit_ns; /* after that a row has one round, and no peers; 0: none */
 };
 
 struct workload {

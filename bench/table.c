@@ -64,7 +64,7 @@ static void print_peer(const struct result *r, size_t i)
         else if (m->rounds)
                 snprintf(cell, sizeof cell, "%5.2f%s", m->interval.ratio, m->given_up ? " *" : "");
         else if (m->given_up)
-                snprintf(cell, sizeof cell, "too slow *");
+                snprintf(cell, sizeof cell, "no time *");
         printf("%-*s", PEER_WIDTH, cell);
 }
 
