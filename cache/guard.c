@@ -48,14 +48,14 @@ static bool read_boot_id(char ret[BOOT_ID_MAX])
 
 static enum state read_state(int dir)
 {
-        CLEANUP_FREE char *text = NULL;
-        char boot[BOOT_ID_MAX], word[16], written[BOOT_ID_MAX] = "";
-        ssize_t n = fd_read_file(dir, "state", STATE_MAX, &text);
+        /* Whatever lies there: opening a fifo would wait. */
+        CLEANUP_FD int fd = openat(dir, "state", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        char text[STATE_MAX] = "", boot[BOOT_ID_MAX], word[16], written[BOOT_ID_MAX] = "";
         int version;
 
-        if (n == -ENOENT)
-                return STATE_NONE;
-        if (n < 0 || sscanf(text, "dsfs cache %d %15s %63s", &version, word, written) < 2)
+        if (fd < 0)
+                return errno == ENOENT ? STATE_NONE : STATE_UNKNOWN;
+        if (fd_read_full(fd, text, sizeof(text) - 1) < 0 || sscanf(text, "dsfs cache %d %15s %63s", &version, word, written) < 2)
                 return STATE_UNKNOWN;
         if (version != STATE_VERSION)
                 return version > STATE_VERSION ? STATE_NEWER : STATE_OLDER;

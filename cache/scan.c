@@ -585,6 +585,17 @@ static int run(struct scan *s, struct worker *w, struct dir *root)
         return atomic_load(&s->rc);
 }
 
+/* Even without the root's: a first scan may have been killed. */
+static bool has_records(struct store *store)
+{
+        struct store_stats stats;
+
+        if (!store || !store_writable(store))
+                return false;
+        store_stats(store, &stats);
+        return stats.entries > 0;
+}
+
 int scan_run(const struct scan_job *job, struct scan_report *ret)
 {
         struct scan s = {.job = job, .store = job->store, .began_ns = clock_now_ns()};
@@ -599,7 +610,7 @@ int scan_run(const struct scan_job *job, struct scan_report *ret)
         mutex_init(&s.tell_lock);
         cond_init(&s.wake);
         s.tells = remembered && job->watcher && job->watcher->changed;
-        if (rc == 0 && remembered && !root->scope && store_writable(job->store)) {
+        if (rc == 0 && !root->scope && has_records(job->store)) {
                 s.known_ids = store_new_dir(job->store);
                 s.visited = calloc(1, s.known_ids / 8 + 1);
         }

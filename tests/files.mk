@@ -43,4 +43,4 @@ STRESS += tests/stress/model.c
 STRESS += tests/stress/ignore.c
 UNIT_TESTS += tests/unit/test_patterns.c
 TEST_LIB_SRCS += tests/lib/naive.c tests/stress/tree_edit.c
-STRESS += tests/stress/cache_property.c
+STRESS += tests/stress/cache_property.c tests/stress/cache_kill.c tests/stress/cache_scribble.c

@@ -17,7 +17,7 @@
 #include "tests/lib/naive.h"
 #include "tests/stress/tree_edit.h"
 
-#define STEPS 1500
+#define STEPS 1000
 #define TOLD_MAX 4096
 #define EDITS_MAX 6
 #define ENTRIES_MIN 60
