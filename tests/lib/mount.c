@@ -78,6 +78,7 @@ static void detach_all(const char *path)
 static void clean_up(const struct fixture *f)
 {
         detach_all(f->mnt);
+        detach_all(f->second);
         if (f->pid > 0)
                 kill(f->pid, SIGKILL);
         area_remove(f->base, f->area);
@@ -287,6 +288,43 @@ void fixture_mount(struct fixture *f)
         check_mounted(f);
 }
 
+void fixture_mount_second(struct fixture *f, const char *more)
+{
+        char options[256], out[PATH_MAX], type[64];
+        size_t len;
+        int rc;
+
+        mount_options(f, options, sizeof(options));
+        len = strlen(options);
+        must((size_t)snprintf(options + len, sizeof(options) - len, "%s%s", *more ? "," : "", more) < sizeof(options) - len, "options");
+        if (f->bind) {
+                must(mount(f->src, f->second, NULL, MS_BIND, NULL) == 0, "bind");
+        } else {
+                if (strstr(options, "transport=uring"))
+                        need_uring();
+                rc = fixture_dsfs(f, (const char *const[]){"mount", f->src, f->second, "-o", options, NULL}, out, sizeof(out));
+                errno = 0;
+                must(rc == 0, "dsfs mount %s %s -o %s: %d", f->src, f->second, options, rc);
+                mount_type(f->second, type, sizeof(type));
+                must(strcmp(type, "fuse.dsfs") == 0, "%s is not mounted (type \"%s\")", f->second, type);
+        }
+        f->mounted_second = true;
+}
+
+void fixture_umount_second(struct fixture *f)
+{
+        char type[64];
+        int rc;
+
+        if (!f->mounted_second)
+                return;
+        f->mounted_second = false;
+        rc = f->bind ? umount2(f->second, 0) : fixture_dsfs(f, (const char *const[]){"umount", f->second, NULL}, NULL, 0);
+        must(rc == 0, "dsfs umount %s: %d", f->second, rc);
+        mount_type(f->second, type, sizeof(type));
+        must(!*type, "%s is still mounted (%s) after dsfs umount", f->second, type);
+}
+
 /* Dead is gone: whoever inherits the agent may take its time to bury it. */
 static bool process_gone(void *arg)
 {
@@ -307,6 +345,7 @@ void fixture_umount(struct fixture *f)
         char type[64], out[PATH_MAX];
         int rc;
 
+        fixture_umount_second(f);
         if (!f->mounted)
                 return;
         f->mounted = false;
@@ -342,9 +381,11 @@ static void make_dirs(struct fixture *f)
         snprintf(f->src, sizeof(f->src), "%s/src", f->area);
         snprintf(f->plain, sizeof(f->plain), "%s/plain", f->area);
         snprintf(f->mnt, sizeof(f->mnt), "%s/mnt", f->base);
+        snprintf(f->second, sizeof(f->second), "%s/second", f->base);
         make_dir(f->src, owner);
         make_dir(f->plain, owner);
         make_dir(f->mnt, runs_as);
+        make_dir(f->second, runs_as);
         make_dir(at(f->base, "run"), runs_as);
         make_dir(at(f->base, "state"), runs_as);
         make_dir(at(f->base, "config"), runs_as);

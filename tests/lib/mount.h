@@ -61,13 +61,14 @@ struct fixture {
         char src[112];         /*   the source */
         char plain[112];       /*   a directory beside it, for the same operation without a mount */
         char mnt[80];          /* the mount point */
+        char second[80];       /* the second mount's, if there is one */
         char env_runtime[112]; /* XDG_…=… for who talks to the agent */
         char env_state[112];
         char env_config[112];
         const char *env[4];
         struct who agent; /* whom dsfs runs as, if unprivileged */
         bool bind;        /* DSFS_TEST_BIND */
-        bool mounted;
+        bool mounted, mounted_second;
         pid_t pid; /* the agent's */
         pid_t janitor;
         int area_fd;
@@ -84,6 +85,10 @@ void fixture_free(struct fixture *f);
 struct fixture *fixture_prepare(const struct variant *v);
 void fixture_mount(struct fixture *f);
 void fixture_umount(struct fixture *f);
+
+/* Mount the source once more, at f->second; `options` in addition to, or in place of, the variant's. fixture_umount() takes it down too. */
+void fixture_mount_second(struct fixture *f, const char *options);
+void fixture_umount_second(struct fixture *f);
 
 /* Everything that happened before now is visible through the mount when this returns. */
 void fixture_wait(struct fixture *f);

@@ -2,9 +2,10 @@
  * Both sides edit at random while readers keep the kernel's caches warm; after each barrier the mount must show the source and nothing
  * else, and the source must hold what the editors did (each editor repeats its edits in a shadow tree).
  *
- *   coherence [EDITS [SEED [WATCH TRANSPORT]]]       WATCH: fanotify, inotify; TRANSPORT: uring, dev
+ *   coherence [EDITS [SEED [WATCH TRANSPORT [MOUNTS]]]]       WATCH: fanotify, inotify; TRANSPORT: uring, dev; MOUNTS: 1, 2
  *
- * Without WATCH and TRANSPORT it runs fanotify by uring, then inotify by dev.
+ * With two mounts of the source those who edit in the mount do so each in his own; the second goes by the other transport. Without WATCH
+ * and TRANSPORT it runs fanotify by uring, then inotify by dev, then both with two mounts.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,6 +36,7 @@ struct run {
         unsigned long long seed;
         unsigned long edits;
         bool links;
+        bool second;               /* there are two mounts */
         struct gate *start, *stop; /* of a round's edits */
         unsigned *end;             /* shared */
 };
@@ -49,6 +51,12 @@ static char *partition(const char *root, unsigned id)
         return strdup(id == EDITORS ? at(root, "shared") : at(root, "p%u", id));
 }
 
+/* Where the nth of those who are in a mount is. */
+static const char *mount_of(const struct run *run, unsigned n)
+{
+        return run->second && n % 2 ? run->f->second : run->f->mnt;
+}
+
 /*
  * Editors and readers
  */
@@ -57,7 +65,7 @@ static int edit_rounds(void *arg)
 {
         const struct actor *a = arg;
         const struct run *run = a->run;
-        const char *root = a->id % 2 ? run->f->mnt : run->f->src;
+        const char *root = a->id % 2 ? mount_of(run, a->id / 2) : run->f->src;
         char *mine = partition(root, a->id), *shadow = partition(run->f->plain, a->id), *shared = partition(root, EDITORS);
         struct dice dice = {run->seed * EDITORS + a->id}, shadow_dice;
 
@@ -107,7 +115,7 @@ static int keep_looking(void *arg)
         unsigned k = a->id;
 
         while (!__atomic_load_n(a->run->end, __ATOMIC_ACQUIRE)) {
-                char *dir = partition(a->run->f->mnt, k++ % (EDITORS + 1));
+                char *dir = partition(mount_of(a->run, a->id), k++ % (EDITORS + 1));
 
                 edit_each_name(dir, look, NULL);
                 free(dir);
@@ -207,16 +215,20 @@ static struct trace *show(const char *root, enum tree_what what, unsigned parts)
 
 static unsigned long compare(const struct run *run, unsigned long round)
 {
-        struct trace *mount = show(run->f->mnt, TREE_IDENTITY, EDITORS + 1), *source = show(run->f->src, TREE_IDENTITY, EDITORS + 1);
         struct trace *done = show(run->f->src, TREE_CONTENT, EDITORS), *shadow = show(run->f->plain, TREE_CONTENT, EDITORS);
-        unsigned long stale = differ(source, mount, "mount from source", round);
-        unsigned long lost = differ(shadow, done, "source from what was done", round);
+        unsigned long wrong = differ(shadow, done, "source from what was done", round);
 
-        trace_free(mount);
-        trace_free(source);
         trace_free(done);
         trace_free(shadow);
-        return stale + lost;
+        for (unsigned n = 0; n <= run->second; n++) {
+                struct trace *mount = show(mount_of(run, n), TREE_IDENTITY, EDITORS + 1);
+                struct trace *source = show(run->f->src, TREE_IDENTITY, EDITORS + 1);
+
+                wrong += differ(source, mount, n ? "second mount from source" : "mount from source", round);
+                trace_free(mount);
+                trace_free(source);
+        }
+        return wrong;
 }
 
 /*
@@ -286,10 +298,10 @@ static void join_actors(void)
         }
 }
 
-static unsigned long run_variant(const char *watch, const char *transport, unsigned long edits, unsigned long long seed)
+static unsigned long run_variant(const char *watch, const char *transport, unsigned mounts, unsigned long edits, unsigned long long seed)
 {
         struct variant v = {.backing = ON_EXT4, .life = LIFE};
-        struct run run = {.edits = edits, .seed = seed};
+        struct run run = {.edits = edits, .seed = seed, .second = mounts == 2};
         struct actor actors[EDITORS + READERS];
         unsigned long stale, rounds;
         struct timespec start, end;
@@ -300,6 +312,8 @@ static unsigned long run_variant(const char *watch, const char *transport, unsig
         run.f = fixture_prepare(&v);
         fill(&run);
         fixture_mount(run.f);
+        if (run.second)
+                fixture_mount_second(run.f, v.transport == BY_DEV ? "transport=uring" : "transport=dev");
         run.start = gate_new(EDITORS + 1);
         run.stop = gate_new(EDITORS + 1);
         run.end = shared_new(sizeof(*run.end));
@@ -309,8 +323,8 @@ static unsigned long run_variant(const char *watch, const char *transport, unsig
         clock_gettime(CLOCK_MONOTONIC, &end);
         join_actors();
         fixture_free(run.f);
-        printf("%s/%s: edits=%lu rounds=%lu stale=%lu seed=%llu seconds=%ld\n", watch, transport, rounds * EDITS_A_ROUND, rounds, stale,
-               seed, (long)(end.tv_sec - start.tv_sec));
+        printf("%s/%s, mounts=%u: edits=%lu rounds=%lu stale=%lu seed=%llu seconds=%ld\n", watch, transport, mounts, rounds * EDITS_A_ROUND,
+               rounds, stale, seed, (long)(end.tv_sec - start.tv_sec));
         fflush(stdout);
         return stale;
 }
@@ -321,15 +335,16 @@ int main(int argc, char **argv)
         unsigned long long seed = argc > 2 ? strtoull(argv[2], NULL, 10) : (unsigned long long)time(NULL);
         unsigned long stale;
 
-        if (argc > 5 || argc == 4 || edits == 0) {
-                fprintf(stderr, "usage: %s [EDITS [SEED [fanotify|inotify uring|dev]]]\n", argv[0]);
+        if (argc > 6 || argc == 4 || edits == 0) {
+                fprintf(stderr, "usage: %s [EDITS [SEED [fanotify|inotify uring|dev [1|2]]]]\n", argv[0]);
                 return 2;
         }
         printf("seed=%llu\n", seed);
         fflush(stdout);
         if (argc > 4)
-                stale = run_variant(argv[3], argv[4], edits, seed);
-        else
-                stale = run_variant("fanotify", "uring", edits, seed) + run_variant("inotify", "dev", edits, seed);
+                return run_variant(argv[3], argv[4], argc > 5 && strcmp(argv[5], "2") == 0 ? 2 : 1, edits, seed) > 0;
+        stale = run_variant("fanotify", "uring", 1, edits, seed) + run_variant("inotify", "dev", 1, edits, seed);
+        /* Fewer: with two more mounts to compare each round takes longer, and all this is a part of `make check`. */
+        stale += run_variant("fanotify", "uring", 2, edits / 3, seed) + run_variant("inotify", "dev", 2, edits / 3, seed);
         return stale > 0;
 }
