@@ -116,7 +116,7 @@ void tell_entry(struct fs_mount *m, struct node *dir, const char *name, size_t l
                 tell_attr(m, there);
                 mount_forget(m, there, 1);
         }
-        (void)fuse_lowlevel_notify_inval_inode(m->session, node_id_of(dir), 0, 0);
+        tell_inode(m, dir, 0);
 }
 
 /* The node that an event is about, with a reference. */

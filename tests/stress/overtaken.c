@@ -1,6 +1,6 @@
 /*
- * A file changes, and the change is told, while the kernel is about to learn of the file: after its attributes were read and before its
- * node was made, and after that, with the answer on its way. Either way the kernel must not keep what was read before (fs/tell.c).
+ * A file or directory changes, and the change is told, while the kernel is about to learn of it: after its attributes were read and before
+ * its node was made, and after that, with the answer on its way. Either way the kernel must not keep what was read before (fs/tell.c).
  *
  * Our name_to_handle_at() and writev() hold the serving thread there: fs/ calls the one between the attributes and the node, libfuse the
  * other for answers over /dev/fuse.
@@ -23,6 +23,7 @@
 
 #define NAME "victim"
 #define TEXT "new content"
+#define INSIDE "inside"
 #define ENTRY_REPLY_BYTES 144 /* a fuse_out_header and a fuse_entry_out */
 
 enum stage {
@@ -35,8 +36,9 @@ static struct mutex lock = MUTEX_INIT;
 static struct cond changed;
 static enum stage stop_at; /* the next serving thread that comes here is held */
 static bool held;
+static int deaf; /* what is told so many times before he goes on finds nothing in the kernel; what is told then may wait for him */
 static _Thread_local bool ours; /* a thread of the test */
-static char src[128], mnt[128], in_src[160], in_mnt[160];
+static char src[128], mnt[128], in_src[160], in_mnt[160], in_dir[176];
 
 static void pass(enum stage here)
 {
@@ -75,8 +77,7 @@ ssize_t writev(int fd, const struct iovec *iov, int count)
         if (bytes == ENTRY_REPLY_BYTES)
                 pass(BEFORE_THE_KERNEL);
         rc = syscall(SYS_writev, fd, iov, count);
-        /* The kernel was told, and knew of nothing. What is told next may wait for the answer. */
-        if (ours)
+        if (ours && --deaf == 0)
                 let_go();
         return rc;
 }
@@ -98,15 +99,28 @@ static void put(const char *text)
         must(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text), "%s", in_src);
 }
 
-static void run(struct fs_mount *m, enum stage stage)
+static void make_stale(bool directory)
+{
+        if (!directory)
+                put(TEXT);
+        else
+                must(mkdirat(AT_FDCWD, in_dir, 0755) == 0, "mkdir %s", in_dir);
+}
+
+static void run(struct fs_mount *m, enum stage stage, bool directory)
 {
         struct ident dir, file;
         pthread_t looker;
-        struct stat st;
+        struct stat st, want;
 
-        /* A file that the kernel has not heard of. */
+        /* One that the kernel has not heard of. */
+        (void)rmdir(in_dir);
         (void)unlink(in_src);
-        put("");
+        (void)rmdir(in_src);
+        if (directory)
+                must(mkdir(in_src, 0755) == 0, "mkdir %s", in_src);
+        else
+                put("");
         must(ident_of(AT_FDCWD, src, &dir) == 0 && ident_of(AT_FDCWD, in_src, &file) == 0, "identities");
         fs_tell_entry(m, &dir, NAME, strlen(NAME));
         fs_settle(m);
@@ -114,17 +128,22 @@ static void run(struct fs_mount *m, enum stage stage)
         mutex_lock(&lock);
         stop_at = stage;
         held = false;
+        deaf = directory ? 2 : 1;
         must(thread_start(&looker, "look", look, NULL) == 0, "a thread");
         while (!held)
                 cond_wait(&changed, &lock);
         mutex_unlock(&lock);
-        put(TEXT);
-        fs_tell_content(m, &file);
+        make_stale(directory);
+        if (directory)
+                fs_tell_entry(m, &file, INSIDE, strlen(INSIDE));
+        else
+                fs_tell_content(m, &file);
         let_go();
         must(pthread_join(looker, NULL) == 0, "join");
-        must(stat(in_mnt, &st) == 0, "stat %s", in_mnt);
+        must(stat(in_mnt, &st) == 0 && stat(in_src, &want) == 0, "stat %s", in_mnt);
         errno = 0;
-        must(st.st_size == (off_t)strlen(TEXT), "stage %d: the size is still %lld", (int)stage, (long long)st.st_size);
+        must(st.st_size == want.st_size && st.st_nlink == want.st_nlink, "stage %d: the size is still %lld, the link count %u", (int)stage,
+             (long long)st.st_size, (unsigned)st.st_nlink);
 }
 
 static void on_end(void *arg)
@@ -147,16 +166,17 @@ int main(void)
         snprintf(src, sizeof(src), "%s/src", top);
         snprintf(mnt, sizeof(mnt), "%s/mnt", top);
         snprintf(in_src, sizeof(in_src), "%s/" NAME, src);
+        snprintf(in_dir, sizeof(in_dir), "%s/" INSIDE, in_src);
         snprintf(in_mnt, sizeof(in_mnt), "%s/" NAME, mnt);
         must(mkdir(src, 0755) == 0 && mkdir(mnt, 0755) == 0, "mkdir");
         must(fs_mount_new(&options, &m, &why) == 0, "%s", why ? why : "out of memory");
         fs_mount_on_end(m, on_end, NULL);
         for (int i = 0; i < 20; i++) {
-                run(m, BEFORE_THE_NODE);
-                run(m, BEFORE_THE_KERNEL);
+                run(m, BEFORE_THE_NODE, i % 2);
+                run(m, BEFORE_THE_KERNEL, i % 2);
         }
         must(fs_mount_stop(m, true) == 0, "unmount");
         fs_mount_free(m);
-        must(unlink(in_src) == 0 && rmdir(src) == 0 && rmdir(mnt) == 0 && rmdir(top) == 0, "clean up");
+        must(rmdir(in_dir) == 0 && rmdir(in_src) == 0 && rmdir(src) == 0 && rmdir(mnt) == 0 && rmdir(top) == 0, "clean up");
         return 0;
 }
