@@ -41,9 +41,33 @@ static struct seat *seat_new(struct agent *a, const struct seat_wish *wish)
         return s;
 }
 
+/* The seat of that number, if it can still be seen; and whether any other can. */
+static struct seat *seat_in_sight_locked(struct agent *a, unsigned long serial, bool *others) REQUIRES(a->lock)
+{
+        struct seat *found = NULL;
+
+        *others = false;
+        for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++) {
+                struct seat *s = a->seats[i];
+
+                if (!s || s->state == SEAT_DETACHED || s->state == SEAT_GONE)
+                        continue;
+                if (s->serial == serial)
+                        found = s;
+                else
+                        *others = true;
+        }
+        return found;
+}
+
 static void set_state_locked(struct agent *a, struct seat *s, enum seat_state state) REQUIRES(a->lock)
 {
+        bool others;
+
         s->state = state;
+        /* The agent ends with the last one, and who was told so must not wait in vain: from here on nobody takes a seat. */
+        if (!seat_in_sight_locked(a, s->serial, &others) && !others)
+                a->closing = true;
         cond_broadcast(&a->changed);
         agent_ring_locked(a);
 }
@@ -255,25 +279,6 @@ int seat_unmount(struct seat *s, bool lazy)
                 mutex_unlock(&a->lock);
         }
         return rc;
-}
-
-/* The seat of that number, if it can still be seen; and whether any other can. */
-static struct seat *seat_in_sight_locked(struct agent *a, unsigned long serial, bool *others) REQUIRES(a->lock)
-{
-        struct seat *found = NULL;
-
-        *others = false;
-        for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++) {
-                struct seat *s = a->seats[i];
-
-                if (!s || s->state == SEAT_DETACHED || s->state == SEAT_GONE)
-                        continue;
-                if (s->serial == serial)
-                        found = s;
-                else
-                        *others = true;
-        }
-        return found;
 }
 
 int seat_wait_gone(struct agent *a, unsigned long serial, bool *last)
