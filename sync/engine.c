@@ -55,20 +55,6 @@ const char *engine_silent_filesystem(uint32_t magic)
         return NULL;
 }
 
-/* The mount of a place, to be given back; NULL when there is none. */
-static struct fs_mount *place_use(struct place *p)
-{
-        struct fs_mount *m;
-
-        if (!atomic_load(&p->mount))
-                return NULL;
-        atomic_fetch_add(&p->users, 1);
-        m = atomic_load(&p->mount);
-        if (!m)
-                atomic_fetch_sub(&p->users, 1);
-        return m;
-}
-
 static void place_leave(struct engine *e, struct place *p)
 {
         if (atomic_fetch_sub(&p->users, 1) != 1 || !atomic_load(&e->removing))
@@ -78,9 +64,23 @@ static void place_leave(struct engine *e, struct place *p)
         mutex_unlock(&e->lock);
 }
 
+/* The mount of a place, to be given back; NULL when there is none. */
+static struct fs_mount *place_use(struct engine *e, struct place *p)
+{
+        struct fs_mount *m;
+
+        if (!atomic_load(&p->mount))
+                return NULL;
+        atomic_fetch_add(&p->users, 1);
+        m = atomic_load(&p->mount);
+        if (!m)
+                place_leave(e, p);
+        return m;
+}
+
 #define FOR_EACH_MOUNT(e, m)                                                                                                               \
         for (struct place *at_ = (e)->places; at_ < (e)->places + ENGINE_MOUNTS_MAX; at_++)                                                \
-                for (struct fs_mount *m = place_use(at_); m; place_leave(e, at_), m = NULL)
+                for (struct fs_mount *m = place_use(e, at_); m; place_leave(e, at_), m = NULL)
 
 static void sink_entry(void *arg, const void *origin, const struct ident *dir, const char *name, size_t len)
 {
