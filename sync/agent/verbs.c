@@ -143,6 +143,12 @@ static int run_stop(void *arg, const json_t *args, json_t **ret, char **why)
         if (rc == -EBUSY)
                 return why_set(why, rc, "%s is in use; end what uses it, or detach it now with `dsfs umount --lazy %s`", mountpoint,
                                mountpoint);
+        if (rc == -ETIMEDOUT)
+                return why_set(
+                        why, rc,
+                        "%s is unmounted, but somebody who sees mounts of his own (a container, `unshare -m`) still has it, and it is "
+                        "served until he goes",
+                        mountpoint);
         if (rc)
                 return why_set(why, rc, "%s can't be unmounted: %s", mountpoint, strerror(-rc));
         return answer(json_pack("{s:b}", "last", (int)last), ret, why);
