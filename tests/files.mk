@@ -33,6 +33,8 @@ TEST_LIB_SRCS += tests/e2e/tool.c
 E2E_TESTS += \
 	tests/e2e/test_mariadb.c \
 	tests/e2e/test_sqlite.c \
+	tests/e2e/test_npm.c \
+	tests/e2e/test_pip.c \
 	tests/e2e/test_copy.c \
 	tests/e2e/test_make.c \
 	tests/e2e/test_worktrees.c

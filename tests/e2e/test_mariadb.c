@@ -13,8 +13,8 @@
 
 #define CLIENTS 3
 #define KILLS 3
-#define START_SECONDS 60
-#define LOAD_SECONDS 60
+#define START_SECONDS 120
+#define LOAD_SECONDS 120
 #define ACKS_MAX (1 << 20)
 
 struct server {
