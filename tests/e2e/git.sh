@@ -69,12 +69,15 @@ work_in_all() {
                 (cd "$tree" && work "$tree") 9>stash.lock &
                 pids+=($!)
         done
-        (cd repo && git gc -q && git repack -adq) &
+        # No gc yet: it removes empty object directories under whoever is about to write there, and git gives up then.
+        git -C repo log -p --all >/dev/null &
         pids+=($!)
         for pid in "${pids[@]}"; do
                 wait "$pid"
         done
         rm stash.lock
+        git -C repo gc -q
+        git -C repo repack -adq
         describe
 }
 
