@@ -173,6 +173,26 @@ static void draw_shift(struct dice *dice, struct op *ret)
         ret->len = PAGE * (1 + (int64_t)dice_roll(dice, 3));
 }
 
+/* Mostly a hand that holds something, and an actor who has one. */
+static void draw_hands(struct dice *dice, const struct op_scene *scene, const struct op_kind *k, struct op *ret)
+{
+        bool mapped = k->act == act_mread || k->act == act_mwrite || k->act == act_unmap;
+        const uint8_t *masks = mapped ? scene->mapped : scene->open;
+
+        ret->h = (uint8_t)dice_roll(dice, OP_HANDS);
+        ret->h2 = (uint8_t)dice_roll(dice, OP_HANDS);
+        if (!(k->fields & OP_H) || k->act == act_open || k->act == act_tmpfile || dice_roll(dice, 10) == 0)
+                return;
+        for (unsigned i = 0; i < OP_ACTORS && !masks[ret->actor]; i++)
+                ret->actor = (uint8_t)((ret->actor + (k->fields & OP_SOURCE_ONLY ? 2 : 1)) % OP_ACTORS);
+        if (!masks[ret->actor])
+                return;
+        while (!(masks[ret->actor] & (1u << ret->h)))
+                ret->h = (uint8_t)((ret->h + 1) % OP_HANDS);
+        while (!(masks[ret->actor] & (1u << ret->h2)))
+                ret->h2 = (uint8_t)((ret->h2 + 1) % OP_HANDS);
+}
+
 void op_draw(struct dice *dice, const struct op_scene *scene, unsigned nth, struct op *ret)
 {
         static const uint32_t modes[WORN_MODES] = {0644, 0600, 0755, 0700, 0444, 0};
@@ -187,14 +207,13 @@ void op_draw(struct dice *dice, const struct op_scene *scene, unsigned nth, stru
         ret->actor = (uint8_t)dice_roll(dice, OP_ACTORS);
         if ((k->fields & OP_SOURCE_ONLY) && op_in_mount(ret))
                 ret->actor--;
+        draw_hands(dice, scene, k, ret);
         ret->look = dice_roll(dice, 2);
         dir = k->at == WANT_DIR || k->act == act_mkdir;
         if (k->fields & OP_AT)
                 draw_path(dice, &names, k->at, dir, ret->path);
         if (k->fields & OP_TO)
                 draw_path(dice, &names, k->to, dir, ret->to);
-        ret->h = (uint8_t)dice_roll(dice, OP_HANDS);
-        ret->h2 = (uint8_t)dice_roll(dice, OP_HANDS);
         ret->off = draw_offset(dice);
         ret->off2 = draw_offset(dice);
         ret->len = draw_length(dice);

@@ -26,6 +26,7 @@
 
 static const struct op_kind kinds[] = {
         {"open", act_open, 60, OP_H | OP_AT | OP_FLAGS | OP_MODE, WANT_FILE, WANT_ANY, OPENS},
+        {"opendir", act_open, 10, OP_H | OP_AT | OP_FLAGS | OP_MODE, WANT_DIR, WANT_ANY, CHOICES(O_RDONLY | O_DIRECTORY)},
         {"close", act_close, 12, OP_H, WANT_ANY, WANT_ANY, NULL},
         {"read", act_read, 20, OP_H | OP_LEN, WANT_ANY, WANT_ANY, NULL},
         {"write", act_write, 30, OP_H | OP_LEN | OP_SALT, WANT_ANY, WANT_ANY, NULL},

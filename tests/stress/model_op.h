@@ -82,6 +82,8 @@ struct op_scene {
         const char *root; /* of the model: names that exist are seen here */
         bool links;       /* hard links too */
         bool crowd;       /* there is one (tests/stress/model_side.h) */
+        /* Masks of each actor's hands, as far as it is known. */
+        uint8_t open[OP_ACTORS], mapped[OP_ACTORS];
 };
 
 /* Draw the sequence's `nth` operation: the first ones make a tree. */

@@ -45,6 +45,7 @@ struct stage {
         bool inotify;
         bool crowd;
         unsigned attempt;
+        struct op_scene scene; /* what the next operation is drawn from */
         /* The mount may not have been told everything yet. */
         bool behind;
 };
@@ -254,6 +255,30 @@ static void settle(struct stage *s, const struct op *op)
                         (void)actor_ask(&s->actors[i], &order, &reply);
 }
 
+static void mark(uint8_t *masks, const struct op *op, bool on)
+{
+        uint8_t bit = (uint8_t)(1u << op->h);
+
+        masks[op->actor] = on ? masks[op->actor] | bit : masks[op->actor] & (uint8_t)~bit;
+}
+
+/* Who has what in his hands now? */
+static void note(struct stage *s, const struct op *op, const struct answer *want)
+{
+        const struct op_kind *k = op_kind(op);
+
+        if (k->act == act_open)
+                mark(s->scene.open, op, strncmp(want->text, " open=0", 7) == 0);
+        else if (k->act == act_tmpfile)
+                mark(s->scene.open, op, strncmp(want->text, " tmpfile=0", 10) == 0);
+        else if (k->act == act_close)
+                mark(s->scene.open, op, false);
+        else if (k->act == act_map)
+                mark(s->scene.mapped, op, strstr(want->text, " mmap=0"));
+        else if (k->act == act_unmap)
+                mark(s->scene.mapped, op, false);
+}
+
 /* Do one operation. False and *report if it went wrong. */
 static bool stage_do(struct stage *s, const struct op *op, char *report)
 {
@@ -274,6 +299,7 @@ static bool stage_do(struct stage *s, const struct op *op, char *report)
         }
         if (!op_in_mount(op) || reply.have.doubt)
                 s->behind = true;
+        note(s, op, &reply.want);
         settle(s, op);
         if (is_same(op, &reply))
                 return true;
@@ -308,15 +334,15 @@ bool stage_play_new(struct stage *s, unsigned long long seed, unsigned count, st
 {
         struct dice dice = {seed};
         char root[160];
-        struct op_scene scene = {.root = root, .links = !s->inotify, .crowd = s->crowd};
 
         if (!stage_begin(s, report))
                 return false;
         snprintf(root, sizeof(root), "%s/r%u", s->f->plain, s->attempt);
+        s->scene = (struct op_scene){.root = root, .links = !s->inotify, .crowd = s->crowd};
         for (unsigned i = 0; i < count; i++) {
                 struct op op;
 
-                op_draw(&dice, &scene, i, &op);
+                op_draw(&dice, &s->scene, i, &op);
                 ops_add(ops, &op);
                 if (!stage_do(s, &op, report))
                         return false;
