@@ -8,7 +8,7 @@
  *   ng:    stress-ng's filesystem class in the mount.
  *
  *   model [--mode exact|race|ng] [--seconds N | --rounds N] [--ops N] [--seed N] [--profile source|data] [--transport uring|dev]
- *         [--watch fanotify|inotify] [--nofile N] [--shrink SECONDS] [--replay FILE]
+ *         [--watch fanotify|inotify] [--second source|data] [--nofile N] [--shrink SECONDS] [--replay FILE] [--game NAME]
  *
  * Without arguments it runs a short selection, as `make check` wants it.
  */
@@ -23,10 +23,13 @@
 #define NUMBER_MAX 1000000
 
 static const struct option long_options[] = {
-        {"mode", required_argument, NULL, 'm'},   {"seconds", required_argument, NULL, 's'},   {"rounds", required_argument, NULL, 'r'},
-        {"ops", required_argument, NULL, 'o'},    {"seed", required_argument, NULL, 'S'},      {"profile", required_argument, NULL, 'p'},
-        {"watch", required_argument, NULL, 'w'},  {"transport", required_argument, NULL, 't'}, {"nofile", required_argument, NULL, 'n'},
-        {"shrink", required_argument, NULL, 'k'}, {"replay", required_argument, NULL, 'R'},    {0},
+        {"mode", required_argument, NULL, 'm'},   {"seconds", required_argument, NULL, 's'},
+        {"rounds", required_argument, NULL, 'r'}, {"ops", required_argument, NULL, 'o'},
+        {"seed", required_argument, NULL, 'S'},   {"profile", required_argument, NULL, 'p'},
+        {"watch", required_argument, NULL, 'w'},  {"transport", required_argument, NULL, 't'},
+        {"nofile", required_argument, NULL, 'n'}, {"shrink", required_argument, NULL, 'k'},
+        {"replay", required_argument, NULL, 'R'}, {"second", required_argument, NULL, '2'},
+        {"game", required_argument, NULL, 'g'},   {0},
 };
 
 /* One of two words; false if it is neither. */
@@ -67,6 +70,9 @@ static bool take(int c, const char *arg, struct model_options *o)
         case 'p':
                 o->profile = arg;
                 return choose(arg, "source", "data", &second);
+        case '2':
+                o->second = arg;
+                return choose(arg, "source", "data", &second);
         case 'S':
                 o->seed = strtoull(arg, &end, 10);
                 return end != arg && !*end;
@@ -80,6 +86,9 @@ static bool take(int c, const char *arg, struct model_options *o)
                 return number(arg, &o->nofile);
         case 'k':
                 return number(arg, &o->shrink_s);
+        case 'g':
+                o->game = arg;
+                return true;
         case 'R':
                 o->replay = arg;
                 return true;
@@ -92,8 +101,9 @@ static unsigned run(const struct model_options *o)
 {
         unsigned failures = 0;
 
-        printf("seed=%llu profile=%s transport=%s watch=%s nofile=%u\n", o->seed, o->profile, o->transport == BY_DEV ? "dev" : "uring",
-               o->watch == WATCH_BY_INOTIFY ? "inotify" : "fanotify", o->nofile);
+        printf("seed=%llu profile=%s transport=%s watch=%s second=%s nofile=%u\n", o->seed, o->profile,
+               o->transport == BY_DEV ? "dev" : "uring", o->watch == WATCH_BY_INOTIFY ? "inotify" : "fanotify",
+               o->second ? o->second : "none", o->nofile);
         fflush(stdout);
         if (o->exact || o->replay)
                 failures += model_exact(o);

@@ -83,6 +83,6 @@ unsigned model_ng(const struct model_options *o)
         }
         printf("ng: %zu stressors, %u failed, %llu ms\n", ARRAY_LEN(stressors), failures, (clock_now_ns() - start) / 1000000);
         fflush(stdout);
-        fixture_free(f);
+        model_end(f, o);
         return failures;
 }

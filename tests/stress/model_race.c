@@ -13,6 +13,7 @@
 
 #define NS_PER_S 1000000000ULL
 #define NARROW_ROUNDS 30
+#define VIEWS 4 /* of model_view() */
 
 static const struct game *const games[] = {
         &game_log,   &game_slots,    &game_pages, &game_holes,       &game_documents,
@@ -45,7 +46,7 @@ static int run_racer(void *arg)
         const struct entrant *e = arg;
         const struct race *race = e->race;
         struct racer r = {.id = e->id, .in_mount = e->id % 2, .dice = {e->seed + e->id}, .done = race->done, .log = {-1, -1}};
-        const char *side = r.in_mount ? race->f->mnt : race->f->src;
+        const char *side = model_view(race->f, race->o, e->id);
 
         snprintf(r.root, sizeof(r.root), "%s/race%u", side, race->round);
         snprintf(r.crowd, sizeof(r.crowd), "%s/crowd", side);
@@ -87,7 +88,10 @@ static bool run_all(struct race *race, unsigned long long seed, char *report)
 static bool check_side(const struct race *race, const char *side, char *report)
 {
         char root[160], why[REPORT_MAX / 2];
-        struct view v = {.root = root, .done = race->done, .racers = race->racers, .whole = race->f->variant.profile == PROFILE_DATA};
+        struct view v = {.root = root,
+                         .done = race->done,
+                         .racers = race->racers,
+                         .whole = race->f->variant.profile == PROFILE_DATA && !race->o->second};
 
         snprintf(root, sizeof(root), "%s/race%u", side, race->round);
         for (size_t i = 0; i < ARRAY_LEN(games); i++) {
@@ -100,17 +104,17 @@ static bool check_side(const struct race *race, const char *side, char *report)
         return true;
 }
 
-static bool check_mirror(const struct race *race, char *report)
+static bool check_mirror(const struct race *race, const char *side, char *report)
 {
         struct trace *source = trace_new(), *mount = trace_new();
         char text[REPORT_MAX / 2];
         bool differs;
 
         tree_describe(source, at(race->f->src, "race%u", race->round), TREE_INODES);
-        tree_describe(mount, at(race->f->mnt, "race%u", race->round), TREE_INODES);
+        tree_describe(mount, at(side, "race%u", race->round), TREE_INODES);
         differs = trace_difference(source, mount, text, sizeof(text));
         if (differs)
-                snprintf(report, REPORT_MAX, "the mount is not its source:%s", text);
+                snprintf(report, REPORT_MAX, "%s is not its source:%s", side, text);
         trace_free(source);
         trace_free(mount);
         return !differs;
@@ -132,8 +136,10 @@ static bool run_round(struct race *race, unsigned long long seed, char *report)
         model_wait(race->f);
         ok = run_all(race, seed, report);
         model_wait(race->f);
-        ok = ok && check_side(race, race->f->src, report) && check_side(race, race->f->mnt, report) && check_mirror(race, report);
-        remove_tree(at(race->round % 2 ? race->f->mnt : race->f->src, "race%u", race->round));
+        for (unsigned i = 0; ok && i < VIEWS; i++)
+                ok = check_side(race, model_view(race->f, race->o, i), report) &&
+                     check_mirror(race, model_view(race->f, race->o, i), report);
+        remove_tree(at(model_view(race->f, race->o, race->round % VIEWS), "race%u", race->round));
         return ok;
 }
 
@@ -173,8 +179,11 @@ static unsigned all_games(const struct model_options *o)
                         continue;
                 if (games[i] == &game_crowd && !o->nofile)
                         continue;
+                if (o->game && strcmp(o->game, games[i]->name) != 0)
+                        continue;
                 mask |= 1u << i;
         }
+        must(mask, "there is no game %s here", o->game);
         return mask;
 }
 
@@ -201,6 +210,6 @@ unsigned model_race(const struct model_options *o)
                         narrow(&race, seed - 1);
         }
         fflush(stdout);
-        fixture_free(race.f);
+        model_end(race.f, o);
         return !ok;
 }

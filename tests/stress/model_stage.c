@@ -40,14 +40,15 @@ struct actor {
 };
 
 struct stage {
+        const struct model_options *o;
         struct fixture *f;
         struct actor actors[OP_ACTORS];
         bool inotify;
         bool crowd;
         unsigned attempt;
         struct op_scene scene; /* what the next operation is drawn from */
-        /* The mount may not have been told everything yet. */
-        bool behind;
+        /* An actor's mount may not have been told everything yet. */
+        bool behind[OP_ACTORS];
 };
 
 /*
@@ -57,7 +58,7 @@ struct stage {
 static void begin(struct actor *a, struct side *side, struct side *model, unsigned attempt)
 {
         struct fixture *f = a->stage->f;
-        const char *root = a->id % 2 ? f->mnt : f->src;
+        const char *root = model_view(f, a->stage->o, a->id);
 
         side_release(side);
         side_release(model);
@@ -72,11 +73,14 @@ static int actor_run(void *arg)
         struct actor *a = arg;
         struct side side, model;
         struct order order;
+        /* With inotify what is done to a file without a name is told to nobody, and the only mount needs not be told what it does itself.
+         */
+        bool mute = a->stage->inotify && (a->id % 2 == 0 || a->stage->o->second);
 
         close(a->ends[0]);
         umask(0);
-        side_init(&side, a->id % 2, a->stage->inotify);
-        side_init(&model, a->id % 2, a->stage->inotify);
+        side_init(&side, a->id % 2, mute);
+        side_init(&model, a->id % 2, mute);
         while (recv(a->ends[1], &order, sizeof(order), 0) == sizeof(order)) {
                 static struct reply reply;
 
@@ -127,6 +131,7 @@ struct stage *stage_new(const struct model_options *o)
         struct stage *s = calloc(1, sizeof(*s));
 
         must(s, "memory");
+        s->o = o;
         s->inotify = o->watch == WATCH_BY_INOTIFY;
         s->crowd = o->nofile;
         s->f = model_fixture(o);
@@ -145,7 +150,7 @@ void stage_free(struct stage *s)
                 close(s->actors[i].ends[0]);
         for (unsigned i = 0; i < OP_ACTORS; i++)
                 (void)child_wait(s->actors[i].pid);
-        fixture_free(s->f);
+        model_end(s->f, s->o);
         free(s);
 }
 
@@ -170,6 +175,20 @@ bool stage_alive(struct stage *s)
  * Playing
  */
 
+/* Do both see the source by the same mount, or as itself? */
+static bool same_view(const struct stage *s, unsigned a, unsigned b)
+{
+        return a % 2 == b % 2 && (!s->o->second || a % 2 == 0 || a == b);
+}
+
+/* After what `actor` did; the source has it already. */
+static void fall_behind(struct stage *s, unsigned actor)
+{
+        for (unsigned i = 1; i < OP_ACTORS; i += 2)
+                if (!same_view(s, i, actor))
+                        s->behind[i] = true;
+}
+
 static bool stage_begin(struct stage *s, char *report)
 {
         struct order order = {.what = BEGIN, .attempt = ++s->attempt};
@@ -177,7 +196,7 @@ static bool stage_begin(struct stage *s, char *report)
 
         must(mkdir(at(s->f->src, "r%u", s->attempt), 0755) == 0, "mkdir");
         must(mkdir(at(s->f->plain, "r%u", s->attempt), 0755) == 0, "mkdir");
-        s->behind = true;
+        fall_behind(s, 0);
         for (unsigned i = 0; i < OP_ACTORS; i++)
                 if (!actor_ask(&s->actors[i], &order, &reply)) {
                         snprintf(report, REPORT_MAX, "actor %u is dead", i);
@@ -191,17 +210,19 @@ static bool stage_end(struct stage *s, char *report)
 {
         struct order order = {.what = BEGIN, .attempt = s->attempt};
         struct reply reply;
+        unsigned by = s->attempt % OP_ACTORS;
         struct stat st;
 
         for (unsigned i = 0; i < OP_ACTORS; i++)
                 if (!actor_ask(&s->actors[i], &order, &reply))
                         return false;
         remove_tree(at(s->f->plain, "r%u", s->attempt));
-        remove_tree(at(s->attempt % 2 ? s->f->mnt : s->f->src, "r%u", s->attempt));
+        remove_tree(at(model_view(s->f, s->o, by), "r%u", s->attempt));
         model_wait(s->f);
-        if (lstat(at(s->f->mnt, "r%u", s->attempt), &st) == 0 || lstat(at(s->f->src, "r%u", s->attempt), &st) == 0) {
-                snprintf(report, REPORT_MAX, "a directory that was removed %s is still there",
-                         s->attempt % 2 ? "in the mount" : "on the source");
+        for (unsigned i = 0; i < OP_ACTORS; i++) {
+                if (lstat(at(model_view(s->f, s->o, i), "r%u", s->attempt), &st) < 0)
+                        continue;
+                snprintf(report, REPORT_MAX, "a directory that was removed where actor %u is is still there for actor %u", by, i);
                 return false;
         }
         return true;
@@ -215,44 +236,53 @@ static struct trace *describe(const char *root, unsigned attempt, enum tree_what
         return t;
 }
 
-static bool compare(struct stage *s, char *report)
+/* False, and what differs. */
+static bool same_tree(struct stage *s, const char *want_root, const char *have_root, enum tree_what what, const char *claim, char *report)
 {
-        struct trace *source = describe(s->f->src, s->attempt, TREE_INODES), *mount = describe(s->f->mnt, s->attempt, TREE_INODES);
-        struct trace *done = describe(s->f->src, s->attempt, TREE_CONTENT), *model = describe(s->f->plain, s->attempt, TREE_CONTENT);
+        struct trace *want = describe(want_root, s->attempt, what), *have = describe(have_root, s->attempt, what);
         char text[REPORT_MAX / 2];
-        bool differs = true;
+        bool differs = trace_difference(want, have, text, sizeof(text));
 
-        if (trace_difference(source, mount, text, sizeof(text)))
-                snprintf(report, REPORT_MAX, "the mount is not its source:%s", text);
-        else if (trace_difference(model, done, text, sizeof(text)))
-                snprintf(report, REPORT_MAX, "the source is not the model:%s", text);
-        else
-                differs = false;
-        trace_free(source);
-        trace_free(mount);
-        trace_free(done);
-        trace_free(model);
+        if (differs)
+                snprintf(report, REPORT_MAX, "%s:%s", claim, text);
+        trace_free(want);
+        trace_free(have);
         return !differs;
 }
 
-/* Who has a file open for writing makes it busy in the model, and where he is. */
-static bool is_same(const struct op *op, const struct reply *r)
+static bool compare(struct stage *s, char *report)
 {
-        return strcmp(r->have.text, r->want.text) == 0 || (op_kind(op)->act == act_exec && strstr(r->want.text, ANSWER_BUSY));
+        return same_tree(s, s->f->src, s->f->mnt, TREE_INODES, "the mount is not its source", report) &&
+               (!s->o->second ||
+                same_tree(s, s->f->src, model_view(s->f, s->o, 3), TREE_INODES, "the second mount is not its source", report)) &&
+               same_tree(s, s->f->plain, s->f->src, TREE_CONTENT, "the source is not the model", report);
+}
+
+/* Who has a file open for writing makes it busy, in the model and where he is. Passed through, all who have a file open share one backing
+ * file, which may be open for writing. */
+static bool is_same(const struct stage *s, const struct op *op, const struct reply *r)
+{
+        if (strcmp(r->have.text, r->want.text) == 0)
+                return true;
+        if (op_kind(op)->act != act_exec)
+                return false;
+        return strstr(r->want.text, ANSWER_BUSY) || (s->f->variant.profile == PROFILE_DATA && strstr(r->have.text, ANSWER_BUSY));
 }
 
 /* A failure shows with the next operation. */
 static void settle(struct stage *s, const struct op *op)
 {
-        struct order order = {.what = op_in_mount(op) ? SETTLE_AFTER_MOUNT : SETTLE_AFTER_SOURCE};
         struct reply reply;
 
-        /* With passthrough, what is open is known. */
-        if (s->f->variant.profile == PROFILE_DATA)
+        if (!(op_kind(op)->fields & OP_REMOVES))
                 return;
-        if (op_kind(op)->fields & OP_REMOVES)
-                for (unsigned i = 1; i < OP_ACTORS; i += 2)
+        for (unsigned i = 1; i < OP_ACTORS; i += 2) {
+                struct order order = {.what = same_view(s, i, op->actor) ? SETTLE_AFTER_MOUNT : SETTLE_AFTER_SOURCE};
+
+                /* With passthrough, what is open is known. */
+                if (s->f->variant.profile != PROFILE_DATA || s->o->second)
                         (void)actor_ask(&s->actors[i], &order, &reply);
+        }
 }
 
 static void mark(uint8_t *masks, const struct op *op, bool on)
@@ -286,9 +316,9 @@ static bool stage_do(struct stage *s, const struct op *op, char *report)
         struct reply reply;
         char line[256];
 
-        if ((op_in_mount(op) && s->behind) || (op_kind(op)->fields & OP_AFTER_ALL)) {
+        if (s->behind[op->actor] || (op_kind(op)->fields & OP_AFTER_ALL)) {
                 model_wait(s->f);
-                s->behind = false;
+                memset(s->behind, 0, sizeof(s->behind));
         }
         if (op_kind(op)->act == act_compare)
                 return compare(s, report);
@@ -297,11 +327,12 @@ static bool stage_do(struct stage *s, const struct op *op, char *report)
                 snprintf(report, REPORT_MAX, "%s: its actor died, or waits for ever", line);
                 return false;
         }
-        if (!op_in_mount(op) || reply.have.doubt)
-                s->behind = true;
+        fall_behind(s, op->actor);
+        if (reply.have.doubt)
+                memset(s->behind, true, sizeof(s->behind));
         note(s, op, &reply.want);
         settle(s, op);
-        if (is_same(op, &reply))
+        if (is_same(s, op, &reply))
                 return true;
         snprintf(report, REPORT_MAX, "%s\n  want:%s\n  have:%s", line, reply.want.text, reply.have.text);
         return false;

@@ -18,9 +18,11 @@ struct model_options {
         unsigned nofile;   /* the agent's RLIMIT_NOFILE, soft and hard; 0: as it is */
         unsigned long long seed;
         const char *profile;
+        const char *second; /* profile of a second mount of the same source; NULL: there is none */
         enum transport transport;
         enum watch_how watch;
         const char *replay; /* a file */
+        const char *game;   /* only this one races; NULL: all */
         bool exact, race, ng;
 };
 
@@ -33,6 +35,7 @@ void ops_release(struct ops *s);
 
 struct stage;
 
+/* The options are the caller's, and stay. */
 struct stage *stage_new(const struct model_options *o);
 void stage_free(struct stage *s);
 struct fixture *stage_fixture(struct stage *s);
@@ -40,6 +43,12 @@ struct fixture *stage_fixture(struct stage *s);
 /* A mount as the options have it; the caller mounts it. And with their limits. */
 struct fixture *model_fixture(const struct model_options *o);
 void model_mount(struct fixture *f, const struct model_options *o);
+
+/* Where an actor sees the source: the even ones see itself, of the odd ones every other one sees the second mount, if there is one. */
+const char *model_view(const struct fixture *f, const struct model_options *o, unsigned actor);
+
+/* Unmount all and free. */
+void model_end(struct fixture *f, const struct model_options *o);
 
 /* Files beside the tree: tests/stress/model_side.h has their number. */
 void model_crowd(const struct fixture *f);
