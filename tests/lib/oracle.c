@@ -195,7 +195,7 @@ static char **sorted_names(int fd, size_t *count)
         must(dir, "fdopendir");
         *count = 0;
         rewinddir(dir);
-        while ((e = readdir(dir))) {
+        while (errno = 0, (e = readdir(dir))) {
                 if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
                         continue;
                 if (*count % 64 == 0)
@@ -203,6 +203,7 @@ static char **sorted_names(int fd, size_t *count)
                 must(names, "memory");
                 names[(*count)++] = strdup(e->d_name);
         }
+        must(errno == 0, "readdir");
         closedir(dir);
         if (names)
                 qsort(names, *count, sizeof(*names), by_name);
