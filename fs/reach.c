@@ -176,6 +176,17 @@ int reach(struct fs_mount *m, struct node *n, enum slot_mode mode, struct held *
         return rc;
 }
 
+int reach_openat(struct fs_mount *m, int dirfd, const char *name, int flags, mode_t mode)
+{
+        int fd = openat(dirfd, name, flags, mode);
+
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
+                slots_trim(m->slots);
+                fd = openat(dirfd, name, flags, mode);
+        }
+        return fd < 0 ? -errno : fd;
+}
+
 int reach_directory(struct fs_mount *m, struct node *n)
 {
         struct held h;
@@ -184,10 +195,9 @@ int reach_directory(struct fs_mount *m, struct node *n)
 
         if (rc < 0)
                 return rc;
-        fd = openat(h.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        rc = fd < 0 ? -errno : fd;
+        fd = reach_openat(m, h.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
         slots_release(m->slots, &h);
-        return rc;
+        return fd;
 }
 
 bool reach_pin(struct fs_mount *m, struct node *n)
