@@ -8,6 +8,7 @@
 
 #include "cache/base/log.h"
 #include "cache/base/thread.h"
+#include "sync/hashing.h"
 #include "sync/serve/why.h"
 
 /* How long a barrier stays deaf to engine_shutdown(). */
@@ -31,7 +32,8 @@ struct engine {
         struct place places[ENGINE_MOUNTS_MAX];
         atomic_uint removing; /* how many wait for a place to be unused */
         atomic_bool shut;
-        struct mutex lock; /* innermost */
+        struct hashing *hashing; /* borrowed; or NULL */
+        struct mutex lock;       /* innermost */
         struct cond unused;
         char *warnings[LOSSES] GUARDED_BY(lock); /* the latest of each kind, owned */
 };
@@ -115,6 +117,14 @@ static void sink_attr(void *arg, const void *origin, const struct ident *object)
         }
 }
 
+static void sink_touched(void *arg, const struct ident *dir, const char *path, const char *name, size_t len)
+{
+        struct engine *e = arg;
+
+        if (e->hashing)
+                hashing_touch(e->hashing, dir, path, name, len);
+}
+
 /* A mount knows what is done through it, unless others have to be told; one that is added is told all, after it can be seen here. */
 static const void *sink_whose(void *arg, pid_t tid, unsigned long long before_ns, bool *alone)
 {
@@ -139,6 +149,8 @@ static void sink_lost(void *arg, enum watch_loss loss, const char *detail)
         char *text = text_new("%s", detail);
 
         FOR_EACH_MOUNT(e, m) fs_tell_all(m);
+        if (e->hashing)
+                hashing_touch_all(e->hashing);
         log_warn("%s", detail);
         mutex_lock(&e->lock);
         if (text) {
@@ -161,6 +173,7 @@ static const struct watch_sink sink = {
         .lost = sink_lost,
         .idle = sink_idle,
         .whose = sink_whose,
+        .touched = sink_touched,
 };
 
 /* With what can't be seen from the start (inotify's limit), events are not trusted unless that was asked for. */
@@ -177,7 +190,8 @@ static void choose_by_watch(struct engine *e, enum engine_coherence coherence)
         e->strict_because = "not every directory of the source can be watched";
 }
 
-int engine_new(const char *source, enum engine_coherence coherence, enum watch_backend backend, struct engine **ret, char **why)
+int engine_new(const char *source, enum engine_coherence coherence, enum watch_backend backend, struct hashing *hashing,
+               struct engine **ret, char **why)
 {
         struct engine *e;
         struct statfs fs;
@@ -193,6 +207,7 @@ int engine_new(const char *source, enum engine_coherence coherence, enum watch_b
                 return why_set(why, -ENOMEM, "out of memory");
         mutex_init(&e->lock);
         cond_init(&e->unused);
+        e->hashing = hashing;
         e->coherence = coherence == ENGINE_COHERENCE_STRICT ? FS_COHERENCE_STRICT : FS_COHERENCE_EVENTS;
         if (coherence == ENGINE_COHERENCE_AUTO && engine_silent_filesystem((uint32_t)fs.f_type)) {
                 e->coherence = FS_COHERENCE_STRICT;

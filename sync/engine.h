@@ -20,9 +20,12 @@ enum engine_coherence {
 };
 
 struct engine;
+struct hashing;
 
-/* Watch `source` (absolute, canonical). From the return on nothing is missed. 0; or -errno and *why: one sentence, the caller frees. */
-int engine_new(const char *source, enum engine_coherence coherence, enum watch_backend backend, struct engine **ret, char **why);
+/* Watch `source` (absolute, canonical). From the return on nothing is missed. What is touched is told to `hashing` too (borrowed; may be
+ * NULL). 0; or -errno and *why: one sentence, the caller frees. */
+int engine_new(const char *source, enum engine_coherence coherence, enum watch_backend backend, struct hashing *hashing,
+               struct engine **ret, char **why);
 
 /* How mounts of this source have to be coherent; decided in engine_new(). Any thread. */
 enum fs_coherence engine_coherence(const struct engine *e);

@@ -7,6 +7,9 @@ SYNC_SRCS += \
 	sync/watch_inotify_tree.c
 SYNC_SRCS += \
 	sync/engine.c \
+	sync/hashing.c \
+	sync/hashing_place.c \
+	sync/hashing_queue.c \
 	sync/serve/client.c \
 	sync/serve/control.c \
 	sync/serve/json.c \

@@ -74,6 +74,12 @@ void watch_tell_attr(struct watch_core *c, const struct ident *object)
         c->sink.attr(c->arg, c->origin, object);
 }
 
+void watch_tell_touched(struct watch_core *c, const struct ident *dir, const char *path, const char *name, size_t len)
+{
+        if (c->sink.touched)
+                c->sink.touched(c->arg, dir, path, name, len);
+}
+
 void watch_tell_lost(struct watch_core *c, enum watch_loss why, const char *detail)
 {
         c->content_told = false;

@@ -44,6 +44,11 @@ struct watch_sink {
         /* Whom the thread `tid` (of any process) changes things for, and has since before `before_ns` (clock_now_ns()); else NULL. With
          * *alone nobody but him is to be told. May be NULL: nothing comes from anybody. */
         const void *(*whose)(void *arg, pid_t tid, unsigned long long before_ns, bool *alone);
+        /* Every change again, whoever made it, and that nobody else is told of too: the entry `name` of `dir` (length 0: the directory
+         * itself, with all in it) was created, changed, renamed from or to, or deleted. `path` is where the directory is as far as the
+         * watch knows, relative to the source ("" for itself), or NULL: it doesn't. What is in a directory that was created or renamed
+         * need not be told. Must not block. May be NULL. */
+        void (*touched)(void *arg, const struct ident *dir, const char *path, const char *name, size_t len);
 };
 
 struct watch_stats {

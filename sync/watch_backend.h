@@ -61,6 +61,7 @@ extern const struct watch_ops watch_inotify_ops;
 void watch_tell_entry(struct watch_core *c, const struct ident *dir, const char *name, size_t len);
 void watch_tell_content(struct watch_core *c, const struct ident *file);
 void watch_tell_attr(struct watch_core *c, const struct ident *object);
+void watch_tell_touched(struct watch_core *c, const struct ident *dir, const char *path, const char *name, size_t len);
 void watch_tell_lost(struct watch_core *c, enum watch_loss why, const char *detail);
 
 /* watch_new() with limits of the caller's choice. */

@@ -101,22 +101,35 @@ static void parse_event(const char *at, const char *end, struct told *t)
         }
 }
 
-/* `m` is a copy of the beginning of the event at `at`. */
-static void tell_event(struct watch_core *c, const struct fanotify_event_metadata *m, const char *at)
+static void tell_touched(struct watch_core *c, const struct ident *dir, const char *name)
 {
-        struct told t;
+        if (!name || strcmp(name, ".") == 0)
+                name = "";
+        watch_tell_touched(c, dir, NULL, name, strlen(name));
+}
 
-        parse_event(at + m->metadata_len, at + m->event_len, &t);
-        if (t.has_dir && t.dir_name && (m->mask & (FAN_CREATE | FAN_DELETE | FAN_MOVED_FROM | FAN_MOVED_TO)))
-                watch_tell_entry(c, &t.dir, t.dir_name, strlen(t.dir_name));
-        if (t.has_old)
-                watch_tell_entry(c, &t.old, t.old_name, strlen(t.old_name));
-        if (t.has_new)
-                watch_tell_entry(c, &t.new, t.new_name, strlen(t.new_name));
-        if (t.has_object && (m->mask & (FAN_MODIFY | FAN_CLOSE_WRITE)))
-                watch_tell_content(c, &t.object);
-        if (t.has_object && (m->mask & (FAN_ATTRIB | FAN_RENAME)))
-                watch_tell_attr(c, &t.object);
+static void tell_places(struct watch_core *c, const struct told *t)
+{
+        if (t->has_dir)
+                tell_touched(c, &t->dir, t->dir_name);
+        if (t->has_old)
+                tell_touched(c, &t->old, t->old_name);
+        if (t->has_new)
+                tell_touched(c, &t->new, t->new_name);
+}
+
+static void tell_event(struct watch_core *c, uint64_t mask, const struct told *t)
+{
+        if (t->has_dir && t->dir_name && (mask & (FAN_CREATE | FAN_DELETE | FAN_MOVED_FROM | FAN_MOVED_TO)))
+                watch_tell_entry(c, &t->dir, t->dir_name, strlen(t->dir_name));
+        if (t->has_old)
+                watch_tell_entry(c, &t->old, t->old_name, strlen(t->old_name));
+        if (t->has_new)
+                watch_tell_entry(c, &t->new, t->new_name, strlen(t->new_name));
+        if (t->has_object && (mask & (FAN_MODIFY | FAN_CLOSE_WRITE)))
+                watch_tell_content(c, &t->object);
+        if (t->has_object && (mask & (FAN_ATTRIB | FAN_RENAME)))
+                watch_tell_attr(c, &t->object);
 }
 
 /* Whether nobody has to be told of what this thread did; else c->origin is set. */
@@ -128,6 +141,22 @@ static bool leave_out(struct watch_core *c, const struct fan *f, pid_t tid)
                 return true;
         c->origin = c->sink.whose ? c->sink.whose(c->arg, tid, f->empty_ns, &alone) : NULL;
         return alone;
+}
+
+/* `m` is a copy of the beginning of the event at `at`. */
+static void take_event(struct watch_core *c, const struct fan *f, const struct fanotify_event_metadata *m, const char *at)
+{
+        bool own = leave_out(c, f, m->pid);
+        struct told t;
+
+        if (own)
+                atomic_fetch_add_explicit(&c->own, 1, memory_order_relaxed);
+        if (own && !c->sink.touched)
+                return;
+        parse_event(at + m->metadata_len, at + m->event_len, &t);
+        if (!own)
+                tell_event(c, m->mask, &t);
+        tell_places(c, &t);
 }
 
 /* What read() returns. */
@@ -172,10 +201,7 @@ static ssize_t fanotify_take(struct watch_core *c, size_t *events)
                 /* The root, or a directory above it, may be what was moved or deleted. */
                 if ((m.mask & FAN_ONDIR) && (m.mask & (FAN_DELETE | FAN_RENAME | FAN_MOVED_FROM)))
                         c->check_root = true;
-                if (leave_out(c, f, m.pid))
-                        atomic_fetch_add_explicit(&c->own, 1, memory_order_relaxed);
-                else
-                        tell_event(c, &m, at);
+                take_event(c, f, &m, at);
         }
         c->origin = NULL;
         /* fanotify's FIONREAD counts the fixed part of each event only. */

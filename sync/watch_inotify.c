@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +87,34 @@ static void leave(struct ino *n, struct watch_dir *dir, const char *name, size_t
                 ino_put_off(n, dir->wd, INO_ENTER, name, len);
 }
 
+/* Where `d` is, in `buf` of PATH_MAX bytes; NULL when that isn't known: it is told when it is. */
+static const char *path_of(const struct ino *n, const struct watch_dir *d, char *buf)
+{
+        size_t at = PATH_MAX - 1;
+
+        buf[at] = '\0';
+        for (; d != n->tree.root; d = d->parent) {
+                if (!d->parent || at < d->len + 1U)
+                        return NULL;
+                if (buf[at])
+                        buf[--at] = '/';
+                at -= d->len;
+                memcpy(buf + at, d->name, d->len);
+        }
+        return buf + at;
+}
+
+/* After a directory was entered: what changes in it from then on is told. */
+static void tell_touched(struct ino *n, int wd, const char *name, size_t len)
+{
+        const struct watch_dir *d = n->c->sink.touched ? watch_tree_find(&n->tree, wd) : NULL;
+        char buf[PATH_MAX];
+        const char *path = d ? path_of(n, d, buf) : NULL;
+
+        if (path)
+                watch_tell_touched(n->c, &d->ident, path, name, len);
+}
+
 static void on_self(struct ino *n, struct watch_dir *d, uint32_t mask)
 {
         if (mask & IN_ATTRIB)
@@ -138,10 +167,12 @@ static void on_event(struct ino *n, const struct inotify_event *ev)
         d = watch_tree_find(&n->tree, ev->wd);
         if (!d)
                 return;
-        if (ev->len == 0)
+        if (ev->len == 0) {
                 on_self(n, d, ev->mask);
-        else
+        } else {
                 on_entry(n, d, ev->mask, ev->name, strlen(ev->name));
+                tell_touched(n, ev->wd, ev->name, strlen(ev->name));
+        }
 }
 
 /* Whether `ev` says again what `last`, just told, said: both are of this batch, so both happened before that was told. */
@@ -221,6 +252,7 @@ static void catch_up(struct ino *n)
                         ino_enter(n, d, p->name, strlen(p->name));
                 else if (d)
                         tell_named(n, d, p->what, p->name, strlen(p->name));
+                tell_touched(n, p->wd, p->name, strlen(p->name));
                 free(p->name);
         }
         free(later);

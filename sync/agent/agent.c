@@ -9,6 +9,7 @@
 #include "cache/base/thread.h"
 #include "sync/agent/daemon.h"
 #include "sync/agent/record.h"
+#include "sync/agent/state.h"
 #include "sync/serve/why.h"
 
 void agent_ring_locked(struct agent *a)
@@ -124,6 +125,7 @@ static void news_came(uv_async_t *async)
                 return;
         daemon_stopping(a->daemon);
         engine_shutdown(a->engine);
+        hashing_shutdown(a->hashing);
         close_all(a);
 }
 
@@ -170,13 +172,29 @@ static int control_start(struct agent *a, char **why)
         return 0;
 }
 
+/* That nothing can be remembered is no reason not to mount. */
+static int hashing_start(struct agent *a, char **why)
+{
+        CLEANUP_FREE char *refused = NULL;
+        CLEANUP_FREE char *dir = state_cache(a->source);
+        int rc = dir ? hashing_new(a->source, dir, &a->hashing) : -ENOMEM;
+
+        if (rc)
+                return why_set(why, rc, "%s can't be hashed: %s", a->source, strerror(-rc));
+        if (state_make(a->source, &refused))
+                hashing_turn_off(a->hashing, why_text(refused));
+        return 0;
+}
+
 static int start(struct agent *a, const struct seat_wish *first, char **why)
 {
         const struct mount_options *o = first->options;
         int rc = control_start(a, why);
 
         if (rc == 0)
-                rc = engine_new(a->source, o->coherence, o->watch, &a->engine, why);
+                rc = hashing_start(a, why);
+        if (rc == 0)
+                rc = engine_new(a->source, o->coherence, o->watch, a->hashing, &a->engine, why);
         if (rc == 0)
                 rc = seat_make(a, first, why);
         return rc;
@@ -205,6 +223,7 @@ int agent_serve(struct agent *a, struct daemon *d, const struct seat_wish *first
         }
         (void)uv_run(&a->loop, UV_RUN_DEFAULT);
         engine_free(a->engine);
+        hashing_free(a->hashing);
         (void)uv_loop_close(&a->loop);
         return rc;
 }

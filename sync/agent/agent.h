@@ -11,6 +11,7 @@
 #include "sync/agent/paths.h"
 #include "sync/agent/seat.h"
 #include "sync/engine.h"
+#include "sync/hashing.h"
 #include "sync/serve/control.h"
 
 struct daemon;
@@ -22,6 +23,7 @@ struct agent {
         const char *id;  /* the source's */
         const struct daemon *daemon;
         struct engine *engine;
+        struct hashing *hashing;
         /* Loop thread only. */
         uv_loop_t loop;
         uv_signal_t terminate, interrupt;

@@ -17,6 +17,7 @@
 #include "cache/base/log.h"
 #include "sync/agent/mountinfo.h"
 #include "sync/agent/place.h"
+#include "sync/agent/state.h"
 #include "sync/serve/json.h"
 
 #define DOCTOR_VERSION 1
@@ -26,6 +27,7 @@
 #define FILES_ENOUGH 1024
 #define KERNEL_URING 614 /* 6.14 */
 #define KERNEL_LEAST 600
+#define MIB (1024.0 * 1024.0)
 
 enum level {
         FINE,
@@ -236,6 +238,37 @@ static void check_records(struct doctor *d)
         }
 }
 
+/* A memory of a source that is no more. */
+static void check_state(void *arg, const struct state_entry *e)
+{
+        struct doctor *d = arg;
+        double mib = (double)e->cache_bytes / MIB;
+        int rc;
+
+        if (e->life != STATE_GONE || e->cache_bytes == 0)
+                return;
+        rc = d->fix ? state_forget(e->dir) : 0;
+        if (rc == -EBUSY)
+                return; /* an agent outlives its source: it will say so itself */
+        if (rc)
+                found(d, NOTE, "memory", text_new("what was remembered of %s can't be removed: %s", e->source, strerror(-rc)),
+                      text_new("rm -r %s/cache", e->dir));
+        else if (d->fix)
+                found(d, FIXED, "memory", text_new("what was remembered of %s, which is gone, is removed (%.1f MiB)", e->source, mib),
+                      NULL);
+        else
+                found(d, NOTE, "memory", text_new("%s is gone, and what was remembered of it takes %.1f MiB", e->source, mib),
+                      text_new("dsfs doctor --fix"));
+}
+
+static void check_states(struct doctor *d)
+{
+        int rc = state_list(check_state, d);
+
+        if (rc)
+                found(d, NOTE, "memory", text_new("the state directory can't be read: %s", strerror(-rc)), NULL);
+}
+
 static void print_findings(const struct doctor *d, bool as_json)
 {
         size_t i;
@@ -295,6 +328,7 @@ static enum exit_code run_doctor(int argc, char **argv)
         check_limits(&d);
         check_mounts(&d);
         check_records(&d);
+        check_states(&d);
         print_findings(&d, as_json);
         return d.degraded ? EXIT_DEGRADED : EXIT_OK;
 }
@@ -303,7 +337,8 @@ const struct command cmd_doctor = {
         .name = "doctor",
         .usage = "[--fix] [--json]",
         .summary = "Check what mounting needs, and what was left behind; --fix puts right what it can",
-        .help = "  -f, --fix     enable io_uring, remove dead mounts and what dead agents left\n"
+        .help = "  -f, --fix     enable io_uring, remove dead mounts, what dead agents left, and what was remembered of sources that\n"
+                "                are gone for sure: the directory that they were in is there, on the same file system\n"
                 "  -j, --json    for programs (\"version\": 1)\n",
         .run = run_doctor,
 };

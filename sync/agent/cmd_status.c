@@ -118,6 +118,24 @@ static void print_prewarm(const json_t *p)
                json_real_value(json_object_get(p, "seconds")));
 }
 
+static void print_hash(const json_t *m)
+{
+        const json_t *cache = json_object_get(m, "cache");
+        const json_t *progress = json_object_get(cache, "progress");
+        const char *root = json_string_value(json_object_get(m, "root_hash"));
+
+        printf("  content      %s%s", root ? root : "not hashed yet",
+               root && json_is_true(json_object_get(m, "root_hash_pending")) ? " (changes wait)" : "");
+        if (json_is_true(json_object_get(cache, "waits")))
+                printf(", waits for another process to let go of the memory");
+        else if (json_is_true(json_object_get(cache, "scanning")))
+                printf(", scanning: %" JSON_INTEGER_FORMAT " entries, %.1f MiB read", number(progress, "entries"),
+                       (double)number(progress, "bytes") / KIB / KIB);
+        printf("; remembers %" JSON_INTEGER_FORMAT " entries in %.1f MiB, %" JSON_INTEGER_FORMAT " files read, %" JSON_INTEGER_FORMAT
+               " remembered\n",
+               number(cache, "entries"), (double)number(cache, "bytes") / KIB / KIB, number(cache, "reads"), number(cache, "hits"));
+}
+
 static void print_mount(const json_t *m)
 {
         const json_t *told = json_object_get(m, "told");
@@ -139,6 +157,7 @@ static void print_mount(const json_t *m)
                        " of %" JSON_INTEGER_FORMAT " descriptors; served %" JSON_INTEGER_FORMAT " requests\n",
                        number(m, "nodes"), number(m, "names"), number(m, "fds"), number(m, "fds_max"), number(m, "requests_total"));
                 print_prewarm(json_object_get(m, "prewarm"));
+                print_hash(m);
         }
         json_array_foreach(json_object_get(m, "warnings"), i, warning)
         {

@@ -13,7 +13,8 @@
  *                 prewarm.c       reads a fresh mount in the background (prewarm_walk.c is the process that does)
  *   sync/serve/   control.c       the control socket    registry.c  requests and answers    client.c  the other end
  *                 json.c          names are bytes       why.c       sentences that explain failures
- *   sync/         engine.c        tells mounts what the watch sees    watch*.c  sees every change of the source
+ *   sync/         hashing.c       keeps the root hash true to the source (hashing_queue.c, hashing_place.c: what to look at)
+ *                 engine.c        tells mounts what the watch sees    watch*.c  sees every change of the source
  *   fs/           fs.h            what the kernel sees: a mount
  *   cache/base/                   descriptors, locks, log, identity of files
  */

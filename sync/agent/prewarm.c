@@ -17,6 +17,8 @@ struct prewarm {
         uv_process_t process;
         uv_pipe_t pipe;
         struct prewarm_report report;
+        void (*ended)(void *arg);
+        void *arg;
         size_t got;       /* bytes of `incoming` */
         unsigned handles; /* that the loop is closing */
         unsigned char incoming[sizeof(struct prewarm_report)];
@@ -38,6 +40,7 @@ static void exited(uv_process_t *process, int64_t status, int signal)
         p->running = false;
         cond_broadcast(&p->gone);
         mutex_unlock(&p->lock);
+        p->ended(p->arg);
 }
 
 static void report_space(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
@@ -64,7 +67,7 @@ static void report_came(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
         }
 }
 
-int prewarm_start(uv_loop_t *loop, const char *mountpoint, struct prewarm **ret)
+int prewarm_start(uv_loop_t *loop, const char *mountpoint, void (*ended)(void *arg), void *arg, struct prewarm **ret)
 {
         struct prewarm *p = calloc(1, sizeof(*p));
         char pid[16];
@@ -88,6 +91,8 @@ int prewarm_start(uv_loop_t *loop, const char *mountpoint, struct prewarm **ret)
         p->process.data = p;
         p->pipe.data = p;
         p->report.state = PREWARM_RUNNING;
+        p->ended = ended;
+        p->arg = arg;
         (void)uv_pipe_init(loop, &p->pipe, 0);
         stdio[REPORT_FD].flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE;
         stdio[REPORT_FD].data.stream = (uv_stream_t *)&p->pipe;

@@ -27,8 +27,8 @@ struct prewarm_report {
 
 struct prewarm;
 
-/* Start reading the mount. 0 or -errno. The loop's thread. */
-int prewarm_start(uv_loop_t *loop, const char *mountpoint, struct prewarm **ret);
+/* Start reading the mount; ended(arg) is called when that is over, however it ends. 0 or -errno, when it is not. The loop's thread. */
+int prewarm_start(uv_loop_t *loop, const char *mountpoint, void (*ended)(void *arg), void *arg, struct prewarm **ret);
 
 /* The loop's thread. `p` may be NULL: off. */
 void prewarm_progress(const struct prewarm *p, struct prewarm_report *ret);

@@ -51,6 +51,26 @@ static json_t *prewarm_json(struct seat *s)
                          (json_int_t)r.files, "bytes", (json_int_t)r.bytes, "seconds", (double)r.ns / NS_PER_S);
 }
 
+/* How the source's memory of its content does, and the root hash that comes of it. */
+static void add_hash(json_t *m, const struct agent *a, const struct engine_stats *es)
+{
+        struct hashing_stats h;
+        char root[CONTENT_TEXT];
+
+        hashing_stats(a->hashing, &h);
+        content_to_text(&h.root, root);
+        json_object_set_new(m, "root_hash", h.has_root ? json_string(root) : json_null());
+        /* Where changes are not seen there is no telling whether it is of now. */
+        json_object_set_new(m, "root_hash_pending", json_boolean(h.pending || !es->watching || es->watch.degraded));
+        json_object_set_new(m, "cache",
+                            json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:s?, s:f, s:{s:I, s:I, s:I}}", "entries",
+                                      (json_int_t)h.cache.entries, "bytes", (json_int_t)h.cache.bytes, "hits", (json_int_t)h.cache.hits,
+                                      "reads", (json_int_t)h.cache.reads, "scans", (json_int_t)h.scans, "updates", (json_int_t)h.updates,
+                                      "scanning", (int)h.scanning, "waits", (int)h.waits, "off", h.cache.off, "seconds", h.seconds,
+                                      "progress", "entries", (json_int_t)h.progress.entries, "files", (json_int_t)h.progress.files, "bytes",
+                                      (json_int_t)h.progress.bytes));
+}
+
 static void add_warning(void *arg, const char *sentence)
 {
         json_array_append_new(arg, text_json(sentence));
@@ -101,12 +121,14 @@ json_t *report_seat(struct seat *s)
         struct fs_stats fs;
         json_t *warnings = json_array();
         json_t *m;
-        bool degraded;
+        bool degraded, unhashed;
 
         fs_mount_stats(s->mount, &fs);
         engine_stats(a->engine, &es);
         engine_warnings(a->engine, add_warning, warnings);
         degraded = json_array_size(warnings) > 0 || es.watch.degraded;
+        hashing_warnings(a->hashing, add_warning, warnings, &unhashed);
+        degraded = degraded || unhashed;
         add_notes(warnings, s, &fs, &es);
         m = json_pack("{s:s, s:o, s:o, s:o, s:i, s:s, s:s, s:s, s:s, s:b, s:f}", "verdict",
                       fs.ended   ? "broken"
@@ -133,6 +155,7 @@ json_t *report_seat(struct seat *s)
         json_object_set_new(m, "requests", requests_json(s));
         json_object_set_new(m, "rss", json_integer(resident_bytes()));
         json_object_set_new(m, "prewarm", prewarm_json(s));
+        add_hash(m, a, &es);
         json_object_set_new(m, "warnings", warnings);
         return m;
 }

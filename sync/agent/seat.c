@@ -176,6 +176,8 @@ int seat_make(struct agent *a, const struct seat_wish *wish, char **why)
                 return rc;
         }
         log_info("%s is mounted at %s", a->source, wish->mountpoint);
+        if (!wish->options->prewarm)
+                hashing_go(a->hashing);
         if (closing) {
                 struct seat *held = seat_hold_at(a, wish->mountpoint);
 
@@ -348,13 +350,24 @@ static void begin_end(struct seat *s)
         take_away(s);
 }
 
+/* Not before: they would read the same disk, and the mount's users wait for that. */
+static void prewarmed(void *arg)
+{
+        struct agent *a = arg;
+
+        hashing_go(a->hashing);
+}
+
 static void look_at(struct agent *a, struct seat *s)
 {
         bool begin;
 
         mutex_lock(&a->lock);
-        if (s->fresh && s->state == SEAT_SERVING && !s->stopping && !s->ended && prewarm_start(&a->loop, s->mountpoint, &s->prewarm))
+        if (s->fresh && s->state == SEAT_SERVING && !s->stopping && !s->ended &&
+            prewarm_start(&a->loop, s->mountpoint, prewarmed, a, &s->prewarm)) {
                 log_warn("pre-warming can't start; nothing is lost but speed");
+                hashing_go(a->hashing);
+        }
         s->fresh = s->fresh && s->state == SEAT_MAKING;
         begin = s->ended && (s->state == SEAT_SERVING || s->state == SEAT_DETACHED);
         if (begin)

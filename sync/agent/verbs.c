@@ -12,6 +12,7 @@
 #include "sync/serve/why.h"
 
 #define WAIT_DEFAULT_MS 60000
+#define NS_PER_MS 1000000ULL
 #define WAIT_MAX_MS (24 * 60 * 60 * 1000)
 #define STATUS_VERSION 1
 #define MOUNT_NAMESPACE "/proc/self/ns/mnt"
@@ -44,16 +45,41 @@ static int run_ping(void *arg, const json_t *args, json_t **ret, char **why)
         return answer(json_pack("{s:i}", "pid", (int)getpid()), ret, why);
 }
 
+/* What has been told is also in the root hash. */
+static int wait_hashed(struct agent *a, unsigned long long deadline, json_t **ret, char **why)
+{
+        unsigned long long now = clock_now_ns();
+        struct engine_stats es;
+        int rc;
+
+        engine_stats(a->engine, &es);
+        /* Nobody tells what changes: everything is looked at. */
+        if (!es.watching || es.watch.degraded)
+                hashing_touch_all(a->hashing);
+        rc = hashing_wait(a->hashing, now < deadline ? (int)((deadline - now) / NS_PER_MS) : 0);
+        if (rc == -ETIMEDOUT)
+                return why_set(why, rc, "%s is not hashed yet; wait longer with --timeout, `dsfs status` says how far it is", a->source);
+        if (rc == -ENODATA)
+                return why_set(why, rc, "%s has no root hash; `dsfs status` says why", a->source);
+        if (rc)
+                return why_set(why, rc, "%s is being unmounted", a->source);
+        return answer(json_object(), ret, why);
+}
+
 static int run_wait(void *arg, const json_t *args, json_t **ret, char **why)
 {
         struct agent *a = arg;
         const json_t *asked = json_object_get(args, "timeout_ms");
         json_int_t timeout = asked ? json_integer_value(asked) : WAIT_DEFAULT_MS;
+        unsigned long long deadline;
         int rc;
 
         if ((asked && !json_is_integer(asked)) || timeout < 0 || timeout > WAIT_MAX_MS)
                 return why_set(why, -EINVAL, "\"timeout_ms\" is an integer from 0 to %d", WAIT_MAX_MS);
+        deadline = clock_now_ns() + (unsigned long long)timeout * NS_PER_MS;
         rc = engine_barrier(a->engine, (int)timeout);
+        if (rc == 0 && json_is_true(json_object_get(args, "hashed")))
+                return wait_hashed(a, deadline, ret, why);
         if (rc == -ETIMEDOUT)
                 return why_set(why, rc, "the mounts of %s are not in step yet after %.3g seconds; wait longer with --timeout", a->source,
                                (double)timeout / 1000);
@@ -157,7 +183,8 @@ static int run_stop(void *arg, const json_t *args, json_t **ret, char **why)
 static const struct verb verbs[] = {
         {"status", "{}: the mounts and how they do", VERB_QUICK, run_status},
         {"ping", "{}: whether anyone is there", VERB_QUICK, run_ping},
-        {"wait", "{\"timeout_ms\"}: answers when all earlier changes of the source are visible", VERB_BLOCKING, run_wait},
+        {"wait", "{\"timeout_ms\", \"hashed\"}: answers when all earlier changes of the source are visible, or in the root hash too",
+         VERB_BLOCKING, run_wait},
         {"mount", "{\"mountpoint\", \"name\", \"options\", \"own_place\", \"namespace\"}: one more mount; answers once it serves",
          VERB_URGENT, run_mount},
         {"stop", "{\"mountpoint\", \"lazy\"}: unmount it; the agent ends after its last mount", VERB_URGENT, run_stop},

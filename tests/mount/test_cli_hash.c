@@ -2,6 +2,7 @@
  * dsfs hash: digits, names, what it leaves behind, how it tells how far it is, and how it is interrupted.
  */
 #include <dirent.h>
+#include <sys/file.h>
 #include <pty.h>
 #include <xxhash.h>
 
@@ -281,6 +282,107 @@ Test(cli_hash, damage_is_told_and_mended)
         cr_assert_str_eq(after, before);
         expect_exit(0, "hash", box.src);
         cr_assert_str_eq(box.r.err, "");
+}
+
+static size_t memories(void)
+{
+        char command[256], line[32] = "";
+        FILE *p;
+
+        snprintf(command, sizeof(command), "find %s/state -name data.mdb | wc -l", box.base);
+        p = popen(command, "re");
+        cr_assert(p && fgets(line, sizeof(line), p));
+        pclose(p);
+        return strtoul(line, NULL, 10);
+}
+
+Test(cli_hash, doctor_prunes_the_memory_of_a_source_that_is_gone)
+{
+        char gone[160], moved[160];
+
+        make_checkout();
+        free(hash_of(box.src));
+        cr_assert_eq(memories(), 1);
+        (void)DSFS("doctor");
+        cr_assert_not(strstr(box.r.out, box.src), "a source that is there is none of its business: %s", box.r.out);
+        /* As on a disk that isn't mounted: with what it was in gone as well there is no telling. */
+        snprintf(gone, sizeof(gone), "%s/parent", box.base);
+        snprintf(moved, sizeof(moved), "%s/parent/app", box.base);
+        cr_assert(mkdir(gone, 0755) == 0 && rename(box.src, moved) == 0);
+        free(hash_of(moved));
+        cr_assert_eq(memories(), 2);
+        remove_tree(gone);
+        (void)DSFS("doctor", "--fix");
+        expect_said(box.r.out, "what was remembered of");
+        expect_said(box.r.out, box.src);
+        cr_assert_not(strstr(box.r.out, moved), "pruned though there is no telling: %s", box.r.out);
+        cr_assert_eq(memories(), 1);
+        cr_assert_eq(entries_in("dsfs"), 2, "more than the memory was removed");
+        (void)DSFS("doctor");
+        cr_assert_not(strstr(box.r.out, box.src), "%s", box.r.out);
+}
+
+/* While an agent keeps the memory, it is read beside it. */
+Test(cli_hash, an_agent_shares_its_memory)
+{
+        CLEANUP_FREE char *before = NULL;
+        CLEANUP_FREE char *after = NULL;
+        const char *root;
+        json_t *m;
+
+        make_checkout();
+        expect_exit(0, "mount", box.src, box.mnt);
+        expect_exit(0, "wait", "--hashed", box.mnt);
+        before = hash_of(box.src);
+        m = status_mount(0);
+        root = json_string_value(json_object_get(m, "root_hash"));
+        cr_assert_str_eq(root, before);
+        cr_assert_eq(json_integer_value(json_object_get(json_object_get(m, "cache"), "reads")), 1);
+        json_decref(m);
+        expect_exit(0, "status", box.mnt);
+        expect_said(box.r.out, before);
+        put(box.src, "greeting", "changed\n");
+        after = hash_of(box.src);
+        cr_assert_str_neq(after, before);
+        /* Through the mount there is the same to be read. */
+        expect_exit(0, "wait", box.mnt);
+        expect_exit(0, "hash", box.mnt);
+        cr_assert(strstr(box.r.out, after), "%s", box.r.out);
+        cr_assert_eq(memories(), 1);
+        expect_exit(0, "umount", box.mnt);
+        expect_memory("clean");
+}
+
+/* Who comes second waits until the memory is his. */
+Test(cli_hash, an_agent_takes_over_from_a_hash_that_runs)
+{
+        CLEANUP_FD int lock = -1;
+        json_t *m;
+        char command[256];
+
+        make_checkout();
+        free(hash_of(box.src));
+        snprintf(command, sizeof(command), "ls -d %s/state/dsfs/*/cache/owner", box.base);
+        {
+                char path[300] = "";
+                FILE *p = popen(command, "re");
+
+                cr_assert(p && fgets(path, sizeof(path), p));
+                pclose(p);
+                trim(path);
+                lock = open(path, O_RDWR | O_CLOEXEC);
+        }
+        cr_assert_eq(flock(lock, LOCK_EX), 0);
+        expect_exit(0, "mount", box.src, box.mnt, "-o", "prewarm=off");
+        expect_exit(1, "wait", "--hashed", "--timeout", "0.3", box.mnt);
+        m = status_mount(0);
+        cr_assert(json_is_null(json_object_get(m, "root_hash")));
+        cr_assert(json_is_true(json_object_get(m, "root_hash_pending")));
+        cr_assert(json_is_true(json_object_get(json_object_get(m, "cache"), "waits")));
+        json_decref(m);
+        fd_close(&lock);
+        expect_exit(0, "wait", "--hashed", box.mnt);
+        expect_exit(0, "umount", box.mnt);
 }
 
 /* Enough to read that it takes a while, though nothing of it is on the disk. */

@@ -121,7 +121,7 @@ int main(int argc, char **argv)
         snprintf(src, sizeof(src), "%s/src", top);
         must(mkdir(src, 0755) == 0, "mkdir %s", src);
         noise = child_start(NULL, make_noise, NULL);
-        must(engine_new(src, ENGINE_COHERENCE_EVENTS, WATCH_AUTO, &engine, &why) == 0, "%s", why ? why : "out of memory");
+        must(engine_new(src, ENGINE_COHERENCE_EVENTS, WATCH_AUTO, NULL, &engine, &why) == 0, "%s", why ? why : "out of memory");
         for (unsigned i = 0; i < COMERS; i++) {
                 comers[i].rounds = rounds;
                 snprintf(comers[i].mnt, sizeof(comers[i].mnt), "%s/m%u", top, i);
