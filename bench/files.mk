@@ -1,6 +1,7 @@
 # The programs, and what they share.
 BENCH := \
 	bench/bench.c \
+	bench/cache.c \
 	bench/latency.c \
 	bench/micro.c \
 	bench/patterns.c \

@@ -68,10 +68,15 @@ static enum state read_state(int dir)
 
 static int write_state(int dir, const char *word, const char *boot)
 {
-        CLEANUP_FD int fd = openat(dir, "state.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+        CLEANUP_FD int fd = -1;
         char text[STATE_MAX];
         int len = snprintf(text, sizeof(text), "dsfs cache %d %s %s\n", STATE_VERSION, word, boot);
-        int rc = fd < 0 ? -errno : fd_write_full(fd, text, (size_t)len);
+        int rc;
+
+        /* What a killed process left, or anything else. */
+        (void)unlinkat(dir, "state.new", 0);
+        fd = openat(dir, "state.new", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        rc = fd < 0 ? -errno : fd_write_full(fd, text, (size_t)len);
 
         if (rc == 0 && (fsync(fd) < 0 || renameat(dir, "state.new", dir, "state") < 0 || fsync(dir) < 0))
                 rc = -errno;

@@ -1,0 +1,25 @@
+# Fuzz targets: one line each, `$(eval $(call fuzz_target,NAME,SOURCES))`, for tests/fuzz/NAME.c and what it needs of ours. A target runs
+# over its corpus, tests/fuzz/corpus/NAME/, and then for FUZZ_SECONDS over what libFuzzer makes of it. What makes it fail is left in build/fuzz/.
+
+FUZZ_SECONDS ?= 20
+FUZZ_DIR := $(BUILD)/fuzz
+FUZZ_CFLAGS = -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+FUZZ_SRCS :=
+FUZZ_PROGS :=
+
+define fuzz_target
+FUZZ_SRCS += tests/fuzz/$(1).c
+FUZZ_PROGS += $(FUZZ_DIR)/$(1)
+$(FUZZ_DIR)/$(1): tests/fuzz/$(1).c $(2) FORCE $(DEPS_STAMP)
+	@mkdir -p $$(@D)
+	@echo "  FUZZ $$@"
+	@clang $$(BASE_CFLAGS) $$(FUZZ_CFLAGS) -o $$@ $$(filter %.c,$$^) $$(LIBS)
+endef
+
+$(eval $(call fuzz_target,check,cache/check.c cache/base/fd.c))
+$(eval $(call fuzz_target,record,cache/record.c cache/hash.c cache/base/fd.c))
+
+check-fuzz: $(FUZZ_PROGS) ## each fuzz target: its corpus, then FUZZ_SECONDS=20 of fuzzing
+	tests/fuzz/run '$(FUZZ_SECONDS)' $(FUZZ_PROGS)
+
+.PHONY: check-fuzz
