@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "cache/base/fd.h"
@@ -18,6 +19,9 @@
 /* So much work has to wait before another thread is worth starting. */
 #define ENOUGH_TASKS 4U
 #define PROGRESS_NS 100000000ULL
+#define OPEN_DIRS_MAX 256U
+/* The part of the descriptors that this process may have. */
+#define OPEN_DIRS_PART 8U
 
 struct scan {
         const struct scan_job *job;
@@ -27,6 +31,8 @@ struct scan {
         unsigned long long began_ns;
         _Atomic uint64_t entries, files, bytes, reused, unstable, unread;
         atomic_int rc;
+        _Atomic size_t open_dirs;
+        size_t open_dirs_max; /* above, directories don't wait open for those in them */
         /* Directories that were visited, by number, below `known_ids`: for the sweep. NULL: not kept. */
         _Atomic uint8_t *visited;
         dir_id known_ids;
@@ -48,7 +54,7 @@ struct scan {
 struct worker {
         struct scan *scan;
         struct hasher *hasher;
-        char path[PATH_MAX];
+        struct path_room path;
 };
 
 static void *worker_run(void *arg);
@@ -108,7 +114,11 @@ static void tell(struct worker *w, const struct dir *d, const struct entry *e, c
         if (hash)
                 change.new_hash = *hash;
         change.touched = change.was == change.is && is != CONTENT_DIRECTORY && content_equal(&change.old_hash, &change.new_hash);
-        change.path = dir_path(d, e, w->path);
+        change.path = dir_path(d, e, &w->path);
+        if (!change.path) {
+                fail(s, -ENOMEM);
+                return;
+        }
         mutex_lock(&s->tell_lock);
         s->job->watcher->changed(s->job->watcher->arg, &change);
         mutex_unlock(&s->tell_lock);
@@ -200,10 +210,13 @@ static void hash_files(struct worker *w, struct dir *d, size_t from, size_t to)
  * Directories
  */
 
-static void let_go(struct dir *d)
+static void let_go(struct scan *s, struct dir *d)
 {
-        if (d && atomic_fetch_sub(&d->users, 1) == 1)
-                fd_close(&d->fd);
+        if (!d || atomic_fetch_sub(&d->users, 1) > 1)
+                return;
+        if (d->fd >= 0)
+                atomic_fetch_sub(&s->open_dirs, 1);
+        fd_close(&d->fd);
 }
 
 static void remember_dir(struct worker *w, struct dir *d, const struct content *hash)
@@ -272,16 +285,51 @@ static void settle(struct worker *w, struct dir *d)
         mutex_unlock(&w->scan->lock);
 }
 
-static int open_dir(struct scan *s, struct dir *d)
+static int open_at(int at, const char *name)
 {
         int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-        int at = d->parent ? d->parent->fd : AT_FDCWD;
-        const char *name = d->parent ? dir_name_of(d->parent, &d->parent->entries[d->slot]) : s->job->source;
         int fd = openat(at, name, flags | O_NOATIME);
 
         if (fd < 0 && errno == EPERM)
                 fd = openat(at, name, flags);
         return fd < 0 ? -errno : fd;
+}
+
+/* From the source on, name by name: no path is too long for that. */
+static int open_from_root(struct scan *s, const struct dir *d)
+{
+        CLEANUP_FREE const struct dir **way = NULL;
+        size_t depth = 0;
+        int fd;
+
+        for (const struct dir *at = d; at->parent; at = at->parent)
+                depth++;
+        way = malloc((depth + 1) * sizeof(const struct dir *));
+        if (!way)
+                return -ENOMEM;
+        for (size_t i = depth; i > 0; i--, d = d->parent)
+                way[i - 1] = d;
+        fd = open_at(AT_FDCWD, s->job->source);
+        for (size_t i = 0; i < depth && fd >= 0; i++) {
+                int above = fd;
+
+                fd = open_at(above, dir_name_of(way[i]->parent, &way[i]->parent->entries[way[i]->slot]));
+                fd_close(&above);
+        }
+        return fd;
+}
+
+static int open_dir(struct scan *s, struct dir *d)
+{
+        int fd;
+
+        if (!d->parent || d->detached)
+                fd = open_from_root(s, d);
+        else
+                fd = open_at(d->parent->fd, dir_name_of(d->parent, &d->parent->entries[d->slot]));
+        if (fd >= 0)
+                atomic_fetch_add(&s->open_dirs, 1);
+        return fd;
 }
 
 static void visited(struct scan *s, dir_id id)
@@ -302,7 +350,9 @@ static int find_subdir(struct scan *s, struct dir *d, struct entry *e, const str
         child->tuple = *tuple;
         e->kind = CONTENT_DIRECTORY;
         atomic_fetch_add(&d->pending, 1);
-        atomic_fetch_add(&d->users, 1);
+        child->detached = atomic_load(&s->open_dirs) > s->open_dirs_max;
+        if (!child->detached)
+                atomic_fetch_add(&d->users, 1);
         child->task.dir = child;
         push(s, &child->task);
         return 0;
@@ -311,8 +361,11 @@ static int find_subdir(struct scan *s, struct dir *d, struct entry *e, const str
 static bool is_skipped(struct worker *w, struct dir *d, const struct entry *e, bool is_dir)
 {
         const struct cache_options *o = w->scan->job->options;
+        const char *path = o->skip ? dir_path(d, NULL, &w->path) : NULL;
 
-        return o->skip && o->skip(o->arg, dir_path(d, NULL, w->path), dir_name_of(d, e), is_dir);
+        if (o->skip && !path)
+                fail(w->scan, -ENOMEM);
+        return path && o->skip(o->arg, path, dir_name_of(d, e), is_dir);
 }
 
 /* Device numbers tell less: overlayfs gives files another one than directories, btrfs each subvolume its own, and what is bound from
@@ -420,7 +473,8 @@ static void run_dir(struct worker *w, struct dir *d)
         struct scan *s = w->scan;
 
         d->fd = cancelled(s) ? -ECANCELED : open_dir(s, d);
-        let_go(d->parent);
+        if (!d->detached)
+                let_go(s, d->parent);
         if (d->fd < 0) {
                 d->rc = d->fd;
                 d->fd = -1;
@@ -436,7 +490,7 @@ static void run_dir(struct worker *w, struct dir *d)
                 else if (d->rc < 0)
                         atomic_fetch_add(&s->unread, 1);
         }
-        let_go(d);
+        let_go(w->scan, d);
         settle(w, d);
 }
 
@@ -454,7 +508,7 @@ static void run_task(struct worker *w, struct task *t)
         }
         hash_files(w, d, t->from, t->to);
         free(t);
-        let_go(d);
+        let_go(w->scan, d);
         settle(w, d);
 }
 
@@ -504,7 +558,7 @@ static void work(struct worker *w, bool shows)
 
 static struct worker *worker_new(struct scan *s)
 {
-        struct worker *w = malloc(sizeof(*w));
+        struct worker *w = calloc(1, sizeof(*w));
 
         if (!w)
                 return NULL;
@@ -520,6 +574,7 @@ static struct worker *worker_new(struct scan *s)
 static void worker_free(struct worker *w)
 {
         hasher_free(w->hasher);
+        free(w->path.bytes);
         free(w);
 }
 
@@ -585,6 +640,15 @@ static int run(struct scan *s, struct worker *w, struct dir *root)
         return atomic_load(&s->rc);
 }
 
+static size_t open_dirs_max(void)
+{
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > OPEN_DIRS_MAX * OPEN_DIRS_PART)
+                return OPEN_DIRS_MAX;
+        return limit.rlim_cur / OPEN_DIRS_PART;
+}
+
 /* Even without the root's: a first scan may have been killed. */
 static bool has_records(struct store *store)
 {
@@ -598,7 +662,7 @@ static bool has_records(struct store *store)
 
 int scan_run(const struct scan_job *job, struct scan_report *ret)
 {
-        struct scan s = {.job = job, .store = job->store, .began_ns = clock_now_ns()};
+        struct scan s = {.job = job, .store = job->store, .began_ns = clock_now_ns(), .open_dirs_max = open_dirs_max()};
         struct record before;
         bool remembered = job->store && store_get(job->store, DIR_ID_META, ROOT_NAME, sizeof(ROOT_NAME) - 1, &before);
         struct worker *w = worker_new(&s);

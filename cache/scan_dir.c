@@ -274,24 +274,31 @@ int dir_remember(struct dir *d, struct store *store, struct hasher *hasher, cons
         return remember_all(d, store, &m);
 }
 
-const char *dir_path(const struct dir *d, const struct entry *e, char *buf)
+static size_t path_size(const struct dir *d, const struct entry *e)
 {
-        size_t at = PATH_MAX - 1;
+        size_t size = e ? e->len + 1U : 1;
 
-        buf[at] = '\0';
+        for (; d->parent; d = d->parent)
+                size += d->parent->entries[d->slot].len + 1U;
+        return size;
+}
+
+const char *dir_path(const struct dir *d, const struct entry *e, struct path_room *room)
+{
+        size_t at = path_size(d, e);
+
+        if (!grow((void **)&room->bytes, &room->size, at + 1, 1))
+                return NULL;
+        room->bytes[at] = '\0';
         for (;;) {
-                size_t len = e ? e->len : 0;
-
-                if (len + 1 > at)
-                        return "";
                 if (e) {
-                        if (buf[at])
-                                buf[--at] = '/';
-                        at -= len;
-                        memcpy(buf + at, dir_name_of(d, e), len);
+                        if (room->bytes[at])
+                                room->bytes[--at] = '/';
+                        at -= e->len;
+                        memcpy(room->bytes + at, dir_name_of(d, e), e->len);
                 }
                 if (!d->parent)
-                        return buf + at;
+                        return room->bytes + at;
                 e = &d->parent->entries[d->slot];
                 d = d->parent;
         }

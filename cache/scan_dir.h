@@ -35,6 +35,7 @@ struct dir {
         const struct scope *scope;
         dir_id id;
         bool remembered; /* there may be records */
+        bool detached;   /* it doesn't hold its parent's descriptor */
         int rc;          /* why it could not be read, or 0 */
         int fd;
         struct tuple tuple;
@@ -71,6 +72,12 @@ void dir_sort(struct dir *d);
 int dir_remember(struct dir *d, struct store *store, struct hasher *hasher, const struct content *believed,
                  void (*gone)(void *arg, const char *name, size_t len, const struct record *r), void *arg);
 
-/* The directory's path relative to the source, in a buffer of the caller's of PATH_MAX bytes; with an entry's name unless NULL. "" when
- * it is too long. */
-const char *dir_path(const struct dir *d, const struct entry *e, char *buf);
+/* Room for a path, which may be longer than PATH_MAX. */
+struct path_room {
+        char *bytes; /* owned */
+        size_t size;
+};
+
+/* The directory's path relative to the source, with an entry's name unless NULL. Valid until the room is used again; NULL without
+ * memory. */
+const char *dir_path(const struct dir *d, const struct entry *e, struct path_room *room);
