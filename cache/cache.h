@@ -62,7 +62,7 @@ int cache_open(const struct cache_options *options, struct cache **ret, enum cac
 /* Write down what isn't yet, and close. Takes NULL. */
 void cache_close(struct cache *c);
 
-/* One difference between what was known and what is. */
+/* One difference between what was known and what is. A directory that is gone, or something else now, stands for all that was below it. */
 struct cache_change {
         const char *path; /* relative to the source, valid during the call */
         enum content_kind was, is;
@@ -98,7 +98,8 @@ struct scan_watcher {
 int cache_scan(struct cache *c, const struct scan_watcher *watcher, struct scan_report *ret);
 
 /* Look only at these entries (paths relative to the source; "" is everything): each may have been created, changed, replaced or deleted,
- * with all below it if it is a directory. Needs a scan before it, else it becomes one. As cache_scan(). */
+ * with all below it if it is a directory. A file that is named itself is read whatever its stat tuple says. Needs a scan before it, else it
+ * becomes one. As cache_scan(). */
 int cache_update(struct cache *c, const char *const paths[], size_t count, const struct scan_watcher *watcher, struct scan_report *ret);
 
 /* What is known of one path after a scan, without a look at the source. CONTENT_NONE if nothing is. */

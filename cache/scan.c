@@ -401,7 +401,8 @@ static int examine(struct worker *w, struct dir *d, struct entry *e)
         if (kind == CONTENT_DIRECTORY)
                 return find_subdir(s, d, e, &tuple);
         e->kind = (uint8_t)kind;
-        e->todo = !was || was->racy || was->kind != kind || !tuple_equal(&was->tuple, &tuple);
+        /* The times are those of a write's beginning: of one that lasts, only who saw its end knows. */
+        e->todo = !was || was->racy || e->named || was->kind != kind || !tuple_equal(&was->tuple, &tuple);
         if (!e->todo) {
                 e->hash = was->hash;
                 atomic_fetch_add_explicit(&s->reused, 1, memory_order_relaxed);

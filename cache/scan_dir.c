@@ -228,6 +228,7 @@ static int add_scope(struct dir *d)
                         wanted++;
                 }
                 e->looked = true;
+                e->named = s->whole;
                 e->scope = s->whole ? NULL : s;
         }
         if (wanted == 0)

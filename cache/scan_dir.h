@@ -14,6 +14,7 @@ struct entry {
         uint16_t len;
         uint8_t kind;              /* CONTENT_NONE: not, or not yet, part of the hash */
         bool looked;               /* to be looked at on the disk */
+        bool named;                /* by the scope: it is said to have changed */
         bool known;                /* there is a record */
         bool todo;                 /* its content has to be read */
         const struct scope *scope; /* of a directory: what to look at in it; NULL: everything */

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "cache/base/err.h"
 #include "cache/base/thread.h"
@@ -21,6 +22,8 @@
 
 #define MAP_BYTES (64ULL << 20)
 #define READERS_MAX 126
+/* Less than this is nothing: a batch writes more. */
+#define FULL_BYTES (1U << 20)
 
 static const char *phrase(int rc)
 {
@@ -42,10 +45,20 @@ static const char *phrase(int rc)
         }
 }
 
+/* A write that was cut short LMDB calls an I/O error. */
+static bool is_full(int dir)
+{
+        struct statvfs fs;
+
+        return fstatvfs(dir, &fs) == 0 && fs.f_bavail * fs.f_frsize < FULL_BYTES;
+}
+
 void store_turn_off(struct store *s, int rc)
 {
         const char *none = NULL;
 
+        if (rc == EIO && is_full(s->guard.dir))
+                rc = ENOSPC;
         atomic_compare_exchange_strong(&s->off, &none, phrase(rc));
 }
 
