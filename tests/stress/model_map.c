@@ -94,7 +94,7 @@ ACT(mread)
         touch(p, op, a, false);
 }
 
-/* A mapping raises no events: the source's watch is told by a close. */
+/* A mapping raises no events, nor does one that is passed through: the source's watch is told by a close. */
 ACT(mwrite)
 {
         struct hand *h = hand(p, op);
@@ -105,7 +105,7 @@ ACT(mwrite)
         touch(p, op, a, true);
         errno = 0;
         answer_call(a, "msync", msync(h->map, h->map_len, MS_SYNC));
-        if (!p->in_mount) {
+        if (p->overheard) {
                 CLEANUP_FD int fd = open(fd_proc_path(h->map_fd).text, O_WRONLY | O_CLOEXEC);
 
                 (void)fd;

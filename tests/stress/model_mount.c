@@ -18,7 +18,6 @@
 
 #define LIFE 14400
 #define WAIT_MS 60000
-#define SECOND "second"
 
 /* A namespace that others make for themselves has all mounts of the moment in it, and holds them: ours are not among them. */
 static void be_alone(void)
@@ -50,35 +49,11 @@ static void hold_down(struct fixture *f, unsigned nofile)
         must(chmod(wrapper, 0755) == 0 && setenv("DSFS_BIN", wrapper, 1) == 0, "%s", wrapper);
 }
 
-static void mount_second(struct fixture *f, const struct model_options *o)
-{
-        char options[128], out[PATH_MAX];
-        int rc;
-
-        snprintf(options, sizeof(options), "profile=%s,transport=%s,watch=%s,prewarm=off", o->second,
-                 o->transport == BY_DEV ? "dev" : "uring", o->watch == WATCH_BY_INOTIFY ? "inotify" : "fanotify");
-        must(mkdir(at(f->base, SECOND), 0755) == 0, "mkdir");
-        rc = fixture_dsfs(f, (const char *const[]){"mount", f->src, at(f->base, SECOND), "-o", options, NULL}, out, sizeof(out));
-        errno = 0;
-        must(rc == 0, "dsfs mount -o %s, the second: %d", options, rc);
-}
-
 const char *model_view(const struct fixture *f, const struct model_options *o, unsigned actor)
 {
         if (actor % 2 == 0)
                 return f->src;
-        return o->second && actor % 4 == 3 ? at(f->base, SECOND) : f->mnt;
-}
-
-void model_end(struct fixture *f, const struct model_options *o)
-{
-        if (o->second) {
-                int rc = fixture_dsfs(f, (const char *const[]){"umount", at(f->base, SECOND), NULL}, NULL, 0);
-
-                errno = 0;
-                must(rc == 0, "dsfs umount, the second: %d", rc);
-        }
-        fixture_free(f);
+        return o->second && actor % 4 == 3 ? f->second : f->mnt;
 }
 
 void model_mount(struct fixture *f, const struct model_options *o)
@@ -89,7 +64,7 @@ void model_mount(struct fixture *f, const struct model_options *o)
                 hold_down(f, o->nofile);
         fixture_mount(f);
         if (o->second)
-                mount_second(f, o);
+                fixture_mount_second(f, strcmp(o->second, "data") == 0 ? "profile=data" : "profile=source");
         if (program)
                 setenv("DSFS_BIN", program, 1);
         else

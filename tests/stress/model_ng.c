@@ -83,6 +83,6 @@ unsigned model_ng(const struct model_options *o)
         }
         printf("ng: %zu stressors, %u failed, %llu ms\n", ARRAY_LEN(stressors), failures, (clock_now_ns() - start) / 1000000);
         fflush(stdout);
-        model_end(f, o);
+        fixture_free(f);
         return failures;
 }

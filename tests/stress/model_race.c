@@ -210,6 +210,6 @@ unsigned model_race(const struct model_options *o)
                         narrow(&race, seed - 1);
         }
         fflush(stdout);
-        model_end(race.f, o);
+        fixture_free(race.f);
         return !ok;
 }

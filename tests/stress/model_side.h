@@ -29,7 +29,8 @@ struct side {
         char crowd[128]; /* CROWD files named by number; read only */
         /* About the actor, so the same for its side and for the model. */
         bool in_mount;
-        bool inotify; /* which has no word for a file without a name */
+        bool overheard; /* others see what it does by the watch */
+        bool inotify;   /* which has no word for a file without a name */
         struct hand hands[OP_HANDS];
 };
 

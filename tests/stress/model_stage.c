@@ -81,6 +81,7 @@ static int actor_run(void *arg)
         umask(0);
         side_init(&side, a->id % 2, mute);
         side_init(&model, a->id % 2, mute);
+        side.overheard = a->id % 2 == 0 || a->stage->o->second;
         while (recv(a->ends[1], &order, sizeof(order), 0) == sizeof(order)) {
                 static struct reply reply;
 
@@ -150,7 +151,7 @@ void stage_free(struct stage *s)
                 close(s->actors[i].ends[0]);
         for (unsigned i = 0; i < OP_ACTORS; i++)
                 (void)child_wait(s->actors[i].pid);
-        model_end(s->f, s->o);
+        fixture_free(s->f);
         free(s);
 }
 

@@ -47,9 +47,6 @@ void model_mount(struct fixture *f, const struct model_options *o);
 /* Where an actor sees the source: the even ones see itself, of the odd ones every other one sees the second mount, if there is one. */
 const char *model_view(const struct fixture *f, const struct model_options *o, unsigned actor);
 
-/* Unmount all and free. */
-void model_end(struct fixture *f, const struct model_options *o);
-
 /* Files beside the tree: tests/stress/model_side.h has their number. */
 void model_crowd(const struct fixture *f);
 
