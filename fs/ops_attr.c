@@ -46,7 +46,16 @@ static int set_mode(struct fs_mount *m, struct node *n, int fd, mode_t mode)
         return privs_chmod(fd, mode);
 }
 
-static int set_size(struct fs_mount *m, struct node *n, off_t size, bool kill)
+/* truncate() to the size that it has changes no time on some filesystems, ftruncate() does. To no size is taken for O_TRUNC, which comes
+ * here without a file, too. */
+static int cut(int fd, off_t size, bool by_path)
+{
+        if (by_path && size && truncate(fd_proc_path(fd).text, size) == 0)
+                return 0;
+        return ftruncate(fd, size) < 0 ? -errno : 0;
+}
+
+static int set_size(struct fs_mount *m, struct node *n, off_t size, bool by_path, bool kill)
 {
         struct held h;
         int rc = reach(m, n, SLOT_WRITE, &h);
@@ -54,7 +63,7 @@ static int set_size(struct fs_mount *m, struct node *n, off_t size, bool kill)
         if (rc < 0)
                 return rc;
         later_writer(m);
-        rc = ftruncate(h.fd, size) < 0 ? -errno : 0;
+        rc = cut(h.fd, size, by_path);
         if (rc == 0 && kill)
                 rc = privs_drop(h.fd);
         slots_release(m->slots, &h);
@@ -86,7 +95,6 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, s
         struct held h;
         int rc = n ? reach(m, n, SLOT_PATH, &h) : -ESTALE;
 
-        (void)fi;
         if (rc < 0) {
                 fuse_reply_err(req, -rc);
                 return;
@@ -96,7 +104,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, s
         if (rc == 0 && (to_set & FUSE_SET_ATTR_MODE))
                 rc = set_mode(m, n, h.fd, attr->st_mode);
         if (rc == 0 && (to_set & FUSE_SET_ATTR_SIZE))
-                rc = set_size(m, n, attr->st_size, to_set & FUSE_SET_ATTR_KILL_SUID);
+                rc = set_size(m, n, attr->st_size, !fi, to_set & FUSE_SET_ATTR_KILL_SUID);
         if (rc == 0 && (to_set & SET_TIMES))
                 rc = set_times(h.fd, attr, to_set);
         if (rc == 0 && fstatat(h.fd, "", &st, AT_EMPTY_PATH) < 0)

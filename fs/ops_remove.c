@@ -188,12 +188,14 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
         struct fs_mount *m = worker_serve(req, OP_RENAME);
         struct end from = {.h = HELD_NONE};
         struct end to = {.h = HELD_NONE};
-        int rc = flags & ~(unsigned)(RENAME_EXCHANGE | RENAME_NOREPLACE) ? -EINVAL : 0;
+        int rc = flags & ~(unsigned)(RENAME_EXCHANGE | RENAME_NOREPLACE | RENAME_WHITEOUT) ? -EINVAL : 0;
 
         if (rc == 0)
                 rc = end_open(m, &from, parent, name);
         if (rc == 0)
                 rc = end_open(m, &to, newparent, newname);
+        if (rc == 0 && (flags & RENAME_WHITEOUT))
+                worker_create_as(m, req);
         if (rc == 0)
                 rc = rename_ends(m, &from, &to, flags);
         end_close(m, &from);
