@@ -3,6 +3,7 @@
 #   MOUNT_TESTS  tests/mount/test_*.c  one Criterion program each, on real mounts
 #   E2E_TESTS    tests/e2e/test_*.c    the same with real programs at work in them
 #   STRESS       tests/stress/*.c      plain programs (exit status 0 is success), which ThreadSanitizer can run too
+#   CONFORM_SRCS tests/conform/*.c     one plain program
 #   TEST_LIB_SRCS                      fakes and helpers that all of them link
 
 TEST_LIB_OBJS := $(TEST_LIB_SRCS:%.c=$(OUT)/%.o)
@@ -10,7 +11,9 @@ TEST_LIB := $(if $(TEST_LIB_SRCS),$(OUT)/libtests.a)
 CRITERION_PROGS := $(patsubst %.c,$(OUT)/%,$(UNIT_TESTS) $(MOUNT_TESTS))
 E2E_PROGS := $(patsubst %.c,$(OUT)/%,$(E2E_TESTS))
 STRESS_PROGS := $(STRESS:%.c=$(OUT)/%)
-PROG_OBJS := $(CRITERION_PROGS:=.o) $(E2E_PROGS:=.o) $(STRESS_PROGS:=.o)
+CONFORM := $(OUT)/tests/conform/conform
+CONFORM_OBJS := $(CONFORM_SRCS:%.c=$(OUT)/%.o)
+PROG_OBJS := $(CRITERION_PROGS:=.o) $(E2E_PROGS:=.o) $(STRESS_PROGS:=.o) $(CONFORM_OBJS)
 
 $(OUT)/libtests.a: $(TEST_LIB_OBJS)
 	@rm -f $@
@@ -22,12 +25,15 @@ $(OUT)/tests/e2e/test_sqlite: LINK_LIBS += -lsqlite3
 $(CRITERION_PROGS) $(E2E_PROGS) $(STRESS_PROGS): $(OUT)/%: $(OUT)/%.o $(TEST_LIB) $(LIB)
 	$(LINK)
 
+$(CONFORM): $(CONFORM_OBJS) $(TEST_LIB) $(LIB)
+	$(LINK)
+
 # All that the tests need, built; they find the binary by DSFS_BIN.
 RUN_TESTS = DSFS_BIN='$(abspath $(OUT)/dsfs)' VARIANT='$(VARIANT)' tests/run
 # As many jobs as there are processors, unless the caller said how many.
 JOBS = $(if $(findstring j,$(firstword -$(MAKEFLAGS)))$(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
-tests: $(OUT)/dsfs $(CRITERION_PROGS) $(E2E_PROGS) $(STRESS_PROGS) $(BENCH_BINS) ## build the binary and all test and benchmark programs
+tests: $(OUT)/dsfs $(CRITERION_PROGS) $(E2E_PROGS) $(STRESS_PROGS) $(CONFORM) $(BENCH_BINS) ## build the binary and all test and benchmark programs
 	@:
 
 check: ## install what is missing, build, run every test that needs no container
@@ -37,6 +43,10 @@ check: ## install what is missing, build, run every test that needs no container
 
 check-built:
 	$(RUN_TESTS) $(CRITERION_PROGS) $(STRESS_PROGS)
+
+# DSFS_CONFORM=quick is a part of it, for `make check` as soon as agents end in time after it.
+check-conform: $(OUT)/dsfs $(CONFORM) ## every call on every kind of file, in the mount and in its backing, in all combinations
+	TEST_TIMEOUT=7200 TEST_VERBOSE=1 $(RUN_TESTS) $(CONFORM)
 
 check-unit: tests ## run the unit tests
 	$(RUN_TESTS) $(patsubst %.c,$(OUT)/%,$(UNIT_TESTS))
@@ -80,4 +90,4 @@ check-stress-built:
 -include $(PROG_OBJS:.o=.d) $(TEST_LIB_OBJS:.o=.d)
 
 .SECONDARY: $(PROG_OBJS)
-.PHONY: tests check check-built check-unit check-mount check-data check-e2e stress check-asan check-tsan build-stress check-stress-built soak
+.PHONY: tests check check-built check-unit check-mount check-data check-e2e stress check-asan check-tsan build-stress check-stress-built check-conform soak

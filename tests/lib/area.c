@@ -127,82 +127,111 @@ void area_new_base(char *ret, size_t size)
         must(chmod(ret, 0755) == 0, "chmod %s", ret);
 }
 
-static bool is_ext4(const char *path)
+/* What is made on an image where TMPDIR is not on it already. */
+static const struct filesystem {
+        const char *name;
+        long magic;
+        const char *mkfs[6]; /* and the image's path */
+} filesystems[BACKING_COUNT] = {
+        [ON_EXT4] = {"ext4", EXT4_SUPER_MAGIC, {"mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1"}},
+        [ON_TMPFS] = {"tmpfs", TMPFS_MAGIC, {NULL}},
+        [ON_XFS] = {"xfs", XFS_SUPER_MAGIC, {"mkfs.xfs", "-q", "-f"}},
+        [ON_BTRFS] = {"btrfs", BTRFS_SUPER_MAGIC, {"mkfs.btrfs", "-q", "-f"}},
+};
+
+const char *backing_name(enum backing backing)
+{
+        return filesystems[backing].name;
+}
+
+static bool is_on(const struct filesystem *fs, const char *path)
 {
         struct statfs sfs;
 
-        return statfs(path, &sfs) == 0 && sfs.f_type == EXT4_SUPER_MAGIC;
+        return statfs(path, &sfs) == 0 && sfs.f_type == fs->magic;
 }
 
-static void image_path(char *ret, size_t size, const char *what)
+static void image_path(char *ret, size_t size, const struct filesystem *fs, const char *what)
 {
-        snprintf(ret, size, "%s/" AREA_PREFIX "ext4%s", temp_dir(), what);
+        snprintf(ret, size, "%s/" AREA_PREFIX "%s%s", temp_dir(), fs->name, what);
 }
 
-/* Whoever holds this lock may mount and unmount the image. */
+/* Whoever holds this lock may mount and unmount the images. */
 static int image_lock(void)
 {
         char path[96];
         int fd;
 
-        image_path(path, sizeof(path), ".lock");
+        snprintf(path, sizeof(path), "%s/" AREA_PREFIX "lock", temp_dir());
         fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         if (fd >= 0)
                 flock(fd, LOCK_EX);
         return fd;
 }
 
-static void image_make(const char *image)
+static void image_make(const struct filesystem *fs, const char *image)
 {
+        const char *argv[ARRAY_LEN(fs->mkfs) + 2] = {NULL};
+        char said[4096];
         char fresh[112];
         CLEANUP_FD int fd = -1;
+        size_t n = 0;
 
         if (access(image, F_OK) == 0)
                 return;
         snprintf(fresh, sizeof(fresh), "%s.new", image);
         fd = open(fresh, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
         must(fd >= 0 && ftruncate(fd, IMAGE_BYTES) == 0, "%s", fresh);
-        must(child_exec((const char *const[]){"mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1", fresh, NULL}, NULL, NULL, NULL, 0) == 0,
-             "mkfs.ext4 %s", fresh);
+        for (; n < ARRAY_LEN(fs->mkfs) && fs->mkfs[n]; n++)
+                argv[n] = fs->mkfs[n];
+        argv[n] = fresh;
+        must(child_exec(argv, NULL, NULL, said, sizeof(said)) == 0, "%s %s: %s", argv[0], fresh, said);
         must(rename(fresh, image) == 0, "rename %s", fresh);
 }
 
+static void image_mount(const struct filesystem *fs, const char *image, const char *dir)
+{
+        image_make(fs, image);
+        must(child_exec((const char *const[]){"mount", "-o", "loop", image, dir, NULL}, NULL, NULL, NULL, 0) == 0, "mount -o loop %s",
+             image);
+}
+
 /* A directory on the image, which is mounted for as long as somebody has one. */
-static int image_area(const char *base, char *ret, size_t size)
+static int image_area(const struct filesystem *fs, const char *base, char *ret, size_t size)
 {
         CLEANUP_FD int lock = image_lock();
         char image[96], dir[96];
 
-        must(lock >= 0, "the image's lock");
-        image_path(image, sizeof(image), ".img");
-        image_path(dir, sizeof(dir), "");
+        must(lock >= 0, "the images' lock");
+        image_path(image, sizeof(image), fs, ".img");
+        image_path(dir, sizeof(dir), fs, "");
         mkdir(dir, 0755);
-        if (!is_ext4(dir)) {
-                image_make(image);
-                must(child_exec((const char *const[]){"mount", "-o", "loop", image, dir, NULL}, NULL, NULL, NULL, 0) == 0,
-                     "mount -o loop %s", image);
-        }
+        if (!is_on(fs, dir))
+                image_mount(fs, image, dir);
         snprintf(ret, size, "%s/%s", dir, strrchr(base, '.') + 1);
         must(mkdir(ret, 0755) == 0, "mkdir %s", ret);
         return open(ret, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-int area_new(const char *base, bool tmpfs, bool own, char *ret, size_t size)
+int area_new(const char *base, enum backing backing, bool own, char *ret, size_t size)
 {
-        if (!tmpfs && !own && !is_ext4(base))
-                return image_area(base, ret, size);
+        const struct filesystem *fs = &filesystems[backing];
+        bool tmpfs = backing == ON_TMPFS;
+
+        if (!tmpfs && !own && !is_on(fs, base))
+                return image_area(fs, base, ret, size);
         snprintf(ret, size, "%s/area", base);
         must(mkdir(ret, 0755) == 0, "mkdir %s", ret);
-        if (tmpfs || own) {
-                must(tmpfs, "an own filesystem is a tmpfs");
+        if (tmpfs)
                 must(mount("tmpfs", ret, "tmpfs", 0, "mode=755,size=2g") == 0, "mount tmpfs on %s", ret);
-        }
+        else if (own)
+                image_mount(fs, at(base, "area.img"), ret);
         return open(ret, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
 bool area_remove(const char *base, const char *area)
 {
-        char dir[96];
+        char dir[PATH_MAX];
 
         if (strncmp(area, base, strlen(base)) == 0) {
                 if (umount2(area, 0) < 0)
@@ -213,7 +242,7 @@ bool area_remove(const char *base, const char *area)
         CLEANUP_FD int lock = image_lock();
 
         (void)lock; /* held to the end; without it we may only fail to unmount */
-        image_path(dir, sizeof(dir), "");
+        snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(area, '/') - area), area);
         remove_tree(area);
         remove_tree(base);
         umount2(dir, 0); /* busy: somebody else's area is there */

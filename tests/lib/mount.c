@@ -415,7 +415,7 @@ struct fixture *fixture_prepare(const struct variant *v)
                 own_mounts();
         if (v->unprivileged)
                 need_fuse_device(f);
-        f->area_fd = area_new(f->base, v->backing == ON_TMPFS, v->own_fs, f->area, sizeof(f->area));
+        f->area_fd = area_new(f->base, v->backing, v->own_fs, f->area, sizeof(f->area));
         make_dirs(f);
         janitor_start(f);
         return f;

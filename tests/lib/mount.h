@@ -13,12 +13,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "tests/lib/area.h"
 #include "tests/lib/child.h"
-
-enum backing {
-        ON_EXT4,
-        ON_TMPFS,
-};
 
 enum transport {
         BY_URING,

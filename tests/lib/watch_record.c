@@ -336,7 +336,7 @@ void place_init(struct place *p, const struct watch_case *how)
         mutex_init(&p->record.lock);
         cond_init(&p->record.changed);
         area_new_base(p->base, sizeof(p->base));
-        p->area_fd = area_new(p->base, how->tmpfs, false, p->area, sizeof(p->area));
+        p->area_fd = area_new(p->base, how->tmpfs ? ON_TMPFS : ON_EXT4, false, p->area, sizeof(p->area));
         must(p->area_fd >= 0, "area");
         snprintf(p->src, sizeof(p->src), "%s/src", p->area);
         must(mkdir(p->src, 0755) == 0 && mkdir(at(p->area, "out"), 0755) == 0, "mkdir");

@@ -33,7 +33,7 @@ static void make(bool tmpfs)
 {
         test_on_fail(fail);
         area_new_base(base, sizeof(base));
-        dir = area_new(base, tmpfs, false, area, sizeof(area));
+        dir = area_new(base, tmpfs ? ON_TMPFS : ON_EXT4, false, area, sizeof(area));
         cr_assert_geq(dir, 0);
 }
 
