@@ -25,6 +25,8 @@
 #define NICENESS 10
 #define NS_PER_MS 1000000ULL
 #define NS_PER_S 1e9
+/* How long nobody is woken again after something that is none of ours: the rest of the file system may be busy. */
+#define PACE_MS 10
 /* It is settled when nothing came for so long ... */
 #define QUIET_MS 30
 /* ... or has to do after so long; both longer when a look takes long. */
@@ -314,6 +316,10 @@ static void take_turn(struct hashing *h, struct cache *c)
 
         /* What isn't in the source is none of ours: then there is nothing to wait for. */
         hashing_places_take(&h->places, &h->queue);
+        if (hashing_places_is_empty(&h->places) && !is_asked(h)) {
+                doze(h, PACE_MS);
+                return;
+        }
         atomic_store(&h->busy, !hashing_places_is_empty(&h->places));
         if (!hashing_places_is_empty(&h->places))
                 settle(h);

@@ -126,13 +126,17 @@ static bool has_other_names(const struct hashing_places *p, const char *path)
 
 static void add(struct hashing_places *p, const char *dir, size_t dir_len, const char *name, size_t len)
 {
-        CLEANUP_FREE char *path = text_new("%.*s%s%.*s", (int)dir_len, dir, dir_len && len ? "/" : "", (int)len, name);
+        CLEANUP_FREE char *path = NULL;
+
+        p->found++;
+        if (p->all)
+                return;
+        path = text_new("%.*s%s%.*s", (int)dir_len, dir, dir_len && len ? "/" : "", (int)len, name);
 
         if (!path || p->count == PLACES_MAX || (len && has_other_names(p, path))) {
                 take_all(p);
                 return;
         }
-        p->found++;
         if (p->count && strcmp(p->paths[p->count - 1], path) == 0)
                 return;
         p->paths[p->count++] = steal_ptr(&path);
@@ -168,10 +172,7 @@ void hashing_places_take(struct hashing_places *p, struct hashing_queue *q)
         if (hashing_queue_take_all(q))
                 take_all(p);
         while ((t = hashing_queue_take(q))) {
-                if (p->all)
-                        p->found++;
-                else
-                        take_one(p, t);
+                take_one(p, t);
                 free(t);
         }
         /* By the next time it may be elsewhere. */

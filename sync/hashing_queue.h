@@ -11,7 +11,8 @@
 
 #include "cache/base/ident.h"
 
-#define HASHING_QUEUE_MAX 2048U /* a power of two */
+/* A power of two: what a busy file system brings while everything is being looked at. */
+#define HASHING_QUEUE_MAX 16384U
 
 /* An entry of a directory, which is known by its path or by its identity. */
 struct hashing_touch {

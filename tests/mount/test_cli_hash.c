@@ -353,6 +353,37 @@ Test(cli_hash, an_agent_shares_its_memory)
         expect_memory("clean");
 }
 
+/* Nothing can be remembered any more: the mount is as good as before, but has no root hash, and says why. */
+Test(cli_hash, a_full_disk_turns_the_memory_off_not_the_mount)
+{
+        CLEANUP_FREE char *state = NULL;
+        json_t *m;
+
+        cr_assert_gt(asprintf(&state, "%s/state", box.base), 0);
+        cr_assert_eq(mount("small", state, "tmpfs", 0, "size=160k,mode=700"), 0);
+        for (int i = 0; i < 3000; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "file-%d", i);
+                put(box.src, name, name);
+        }
+        expect_exit(0, "mount", box.src, box.mnt);
+        expect_exit(1, "wait", "--hashed", box.mnt);
+        expect_said(box.r.err, "has no root hash");
+        m = status_mount(3);
+        cr_assert_str_eq(json_string_value(json_object_get(m, "verdict")), "degraded");
+        cr_assert(json_is_null(json_object_get(m, "root_hash")));
+        cr_assert(strstr(box.r.out, "has no root hash: the disk "), "%s", box.r.out);
+        json_decref(m);
+        put(box.src, "greeting", "changed\n");
+        expect_exit(0, "wait", box.mnt);
+        expect_content(box.mnt, "greeting", "changed\n");
+        /* Asked by itself it is hashed anew. */
+        expect_exit(0, "hash", box.src);
+        expect_exit(0, "umount", box.mnt);
+        cr_assert_eq(umount2(state, MNT_DETACH), 0);
+}
+
 /* Who comes second waits until the memory is his. */
 Test(cli_hash, an_agent_takes_over_from_a_hash_that_runs)
 {
