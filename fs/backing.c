@@ -14,6 +14,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "cache/base/fd.h"
+#include "fs/reach.h"
 #include "fs/worker.h"
 
 #define STRIPES 1024U
@@ -130,15 +132,20 @@ static bool decide(struct fs_mount *m, bool passes)
         return before == PASSES;
 }
 
-/* An id, 0 when the file has to be cached, or -ENOSYS. */
+/* An id, 0 when the file has to be cached, or -ENOSYS. The kernel keeps what it is given for as long as the file is open: not a descriptor
+ * for writing, or nobody could execute the file. */
 static int ask_for_id(struct fs_mount *m, fuse_req_t req, int fd)
 {
+        CLEANUP_FD int path = reach_openat(AT_FDCWD, fd_proc_path(fd).text, O_PATH | O_CLOEXEC, 0);
         bool lasting;
         int id;
 
+        if (path < 0)
+                return 0;
+
         /* With the writer's rights, whoever that will be: a write by somebody else than the owner has to take set-uid bits away. */
         worker_hold_back_fsetid(true);
-        id = fuse_passthrough_open(req, fd);
+        id = fuse_passthrough_open(req, path);
         lasting = id <= 0 && (errno == EPERM || errno == ELOOP || errno == ENOTTY || errno == EOPNOTSUPP);
         worker_hold_back_fsetid(false);
         if (id > 0 && decide(m, true))

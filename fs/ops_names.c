@@ -136,7 +136,7 @@ static bool keep_writer(struct fs_mount *m, struct node *n, int fd, bool pin)
  * would forbid it gets it as it is; others look it up once more (ESTALE), and the kernel decides. */
 static int open_made_since(struct fs_mount *m, fuse_req_t req, int dirfd, const char *name, int flags, struct stat *st)
 {
-        CLEANUP_FD int fd = reach_openat(m, dirfd, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
+        CLEANUP_FD int fd = reach_openat(dirfd, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
         uid_t uid = fuse_req_ctx(req)->uid;
 
         if (fd == -ENOENT || fd == -EMFILE || fd == -ENFILE)
@@ -154,7 +154,7 @@ static int create_at(struct fs_mount *m, fuse_req_t req, int dirfd, const char *
 {
         /* The host may make and remove the name as fast as we look. */
         for (int i = 0; i < CREATE_TRIES; i++) {
-                CLEANUP_FD int fd = reach_openat(m, dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK | O_CLOEXEC, mode_allowed(m, mode));
+                CLEANUP_FD int fd = reach_openat(dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK | O_CLOEXEC, mode_allowed(m, mode));
                 int rc = fd;
 
                 if (fd >= 0)
@@ -234,7 +234,7 @@ void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file
 
         if (rc == 0) {
                 worker_create_as(k.m, req);
-                fd = reach_openat(k.m, k.h.fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC | (fi->flags & O_EXCL), mode_allowed(k.m, mode));
+                fd = reach_openat(k.h.fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC | (fi->flags & O_EXCL), mode_allowed(k.m, mode));
                 rc = fd < 0 ? fd : fstat(fd, &e.attr) < 0 ? -errno : ident_of(fd, "", &ident);
         }
         slots_release(k.m->slots, &k.h);

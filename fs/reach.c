@@ -161,6 +161,11 @@ static int reach_new(struct fs_mount *m, struct node *n, enum slot_mode mode, st
         return rc;
 }
 
+static bool is_short(int rc)
+{
+        return rc == -EMFILE || rc == -ENFILE;
+}
+
 int reach(struct fs_mount *m, struct node *n, enum slot_mode mode, struct held *ret)
 {
         int rc;
@@ -169,19 +174,19 @@ int reach(struct fs_mount *m, struct node *n, enum slot_mode mode, struct held *
                 return 0;
         rc = reach_new(m, n, mode, ret);
         /* The process, or the system, has fewer descriptors than the budget took for granted: what isn't needed goes. */
-        if (rc == -EMFILE || rc == -ENFILE) {
-                slots_trim(m->slots);
+        if (is_short(rc)) {
+                slots_trim();
                 rc = reach_new(m, n, mode, ret);
         }
         return rc;
 }
 
-int reach_openat(struct fs_mount *m, int dirfd, const char *name, int flags, mode_t mode)
+int reach_openat(int dirfd, const char *name, int flags, mode_t mode)
 {
         int fd = openat(dirfd, name, flags, mode);
 
-        if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
-                slots_trim(m->slots);
+        if (fd < 0 && is_short(-errno)) {
+                slots_trim();
                 fd = openat(dirfd, name, flags, mode);
         }
         return fd < 0 ? -errno : fd;
@@ -195,7 +200,7 @@ int reach_directory(struct fs_mount *m, struct node *n)
 
         if (rc < 0)
                 return rc;
-        fd = reach_openat(m, h.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+        fd = reach_openat(h.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
         slots_release(m->slots, &h);
         return fd;
 }

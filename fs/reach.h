@@ -16,6 +16,6 @@ int reach_directory(struct fs_mount *m, struct node *n);
 /* See that the node can be reached when its last name is gone. False: it can't, the caller refuses the removal. */
 bool reach_pin(struct fs_mount *m, struct node *n);
 
-/* openat(), which lets go of descriptors that aren't needed when there is none left: the budget is each mount's own, and several mounts of
- * one process, or the system, may have fewer than it takes for granted. The descriptor or -errno. Any thread. */
-int reach_openat(struct fs_mount *m, int dirfd, const char *name, int flags, mode_t mode);
+/* openat(), which lets go of descriptors that aren't needed when there is none left: the process, or the system, may have fewer than the
+ * budget takes for granted. The descriptor or -errno. Any thread. */
+int reach_openat(int dirfd, const char *name, int flags, mode_t mode);

@@ -266,6 +266,7 @@ int fs_mount_new(const struct fs_options *options, struct fs_mount **ret, char *
                 say_why(m, rc, "cannot open the source", options->source, why);
                 goto fail;
         }
+        slots_share(fd_budget(0));
         if (node_table_new(&m->nodes) < 0 || name_index_new(&m->names) < 0 || slots_new(fd_budget(options->max_fds), &m->slots) < 0)
                 rc = -ENOMEM;
         if (rc == 0 && options->profile == FS_PROFILE_DATA)

@@ -44,11 +44,34 @@ struct part {
 };
 
 struct slots {
+        struct slots *next; /* of this process; guarded by all_lock */
         uint32_t max, per_part;
         _Atomic uint32_t used, pinned, writers;
         struct part parts[PARTS];
         struct slot *all; /* part p has [p * per_part, (p + 1) * per_part) */
 };
+
+/* What the mounts of one process have in common: its descriptors. */
+static struct mutex all_lock = MUTEX_INIT;
+static struct slots *all_slots GUARDED_BY(all_lock);
+static _Atomic uint32_t shared_used, shared_pinned, shared_max = UINT32_MAX;
+
+static void count_used(struct slots *s, int change)
+{
+        atomic_fetch_add(&s->used, (uint32_t)change);
+        atomic_fetch_add(&shared_used, (uint32_t)change);
+}
+
+static void count_pinned(struct slots *s, int change)
+{
+        atomic_fetch_add(&s->pinned, (uint32_t)change);
+        atomic_fetch_add(&shared_pinned, (uint32_t)change);
+}
+
+void slots_share(unsigned max)
+{
+        atomic_store(&shared_max, max);
+}
 
 int slots_new(unsigned max, struct slots **ret)
 {
@@ -74,6 +97,10 @@ int slots_new(unsigned max, struct slots **ret)
                 s->all[i].fd = -1;
                 s->all[i].next_free = (i + 1) % s->per_part ? (int32_t)i + 1 : -1;
         }
+        mutex_lock(&all_lock);
+        s->next = all_slots;
+        all_slots = s;
+        mutex_unlock(&all_lock);
         *ret = s;
         return 0;
 }
@@ -82,6 +109,16 @@ void slots_free(struct slots *s)
 {
         if (!s)
                 return;
+        mutex_lock(&all_lock);
+        for (struct slots **at = &all_slots; *at; at = &(*at)->next) {
+                if (*at == s) {
+                        *at = s->next;
+                        break;
+                }
+        }
+        mutex_unlock(&all_lock);
+        atomic_fetch_sub(&shared_used, atomic_load(&s->used));
+        atomic_fetch_sub(&shared_pinned, atomic_load(&s->pinned));
         for (uint32_t i = 0; i < s->max; i++)
                 fd_close(&s->all[i].fd);
         for (uint32_t p = 0; p < PARTS; p++)
@@ -103,9 +140,9 @@ static void retire(struct slots *s, int32_t index, uint32_t flags)
         int fd = fd_steal(&slot->fd);
 
         atomic_store(&slot->node, NODE_NONE);
-        atomic_fetch_sub(&s->used, 1);
+        count_used(s, -1);
         if (flags & PINNED)
-                atomic_fetch_sub(&s->pinned, 1);
+                count_pinned(s, -1);
         if (flags & WRITER)
                 atomic_fetch_sub(&s->writers, 1);
         atomic_fetch_and(&slot->state, USERS | FREE);
@@ -170,6 +207,12 @@ bool slots_get(struct slots *s, struct node *n, enum slot_mode mode, struct held
         return true;
 }
 
+/* Other mounts may have taken what this one could: a few it has in any case. */
+static bool may_use_more(struct slots *s)
+{
+        return atomic_load(&shared_used) < atomic_load(&shared_max) || atomic_load(&s->used) < SLOTS_MIN;
+}
+
 /* A free slot of the part that the node belongs to, evicting one if there is none. -1 when all are in use. */
 static int32_t take_free(struct slots *s, uint32_t p)
 {
@@ -178,7 +221,7 @@ static int32_t take_free(struct slots *s, uint32_t p)
         uint32_t flags = 0;
 
         mutex_lock(&part->lock);
-        if (part->free_head >= 0) {
+        if (part->free_head >= 0 && may_use_more(s)) {
                 index = part->free_head;
                 part->free_head = s->all[index].next_free;
                 mutex_unlock(&part->lock);
@@ -199,7 +242,7 @@ static int32_t take_free(struct slots *s, uint32_t p)
 
                 close(fd_steal(&slot->fd));
                 atomic_store(&slot->node, NODE_NONE);
-                atomic_fetch_sub(&s->used, 1);
+                count_used(s, -1);
                 if (flags & WRITER)
                         atomic_fetch_sub(&s->writers, 1);
                 atomic_fetch_and(&slot->state, USERS | FREE);
@@ -226,7 +269,7 @@ static void supersede(struct slots *s, struct node *n, int32_t old, struct slot 
                 /* In this order: a slot that is leaving isn't pinned any more, so no pin is lost (slots_pin). */
                 atomic_fetch_or(&s->all[old].state, LEAVING);
                 if ((atomic_fetch_and(&s->all[old].state, ~PINNED) & PINNED) && (atomic_fetch_or(&slot->state, PINNED) & PINNED))
-                        atomic_fetch_sub(&s->pinned, 1);
+                        count_pinned(s, -1);
         }
         let_go(s, old);
 }
@@ -244,7 +287,7 @@ struct held slots_put(struct slots *s, struct node *n, enum slot_mode mode, int 
         slot->fd = fd;
         slot->mode = mode;
         atomic_store(&slot->node, node_id_of(n));
-        atomic_fetch_add(&s->used, 1);
+        count_used(s, 1);
         if (mode == SLOT_WRITE)
                 atomic_fetch_add(&s->writers, 1);
         /* One user (us), and not FREE any more. RECENT only with its second use: a walk over everything evicts nobody who is used again. */
@@ -296,18 +339,19 @@ bool slots_pin(struct slots *s, struct node *n)
 {
         int changed;
 
-        if (atomic_load(&s->pinned) >= s->max * PINNED_PERCENT_MAX / 100)
+        if (atomic_load(&s->pinned) >= s->max * PINNED_PERCENT_MAX / 100 ||
+            atomic_load(&shared_pinned) >= (uint64_t)atomic_load(&shared_max) * PINNED_PERCENT_MAX / 100)
                 return false;
         changed = pin(s, n, true);
         if (changed > 0)
-                atomic_fetch_add(&s->pinned, 1);
+                count_pinned(s, 1);
         return changed >= 0;
 }
 
 void slots_unpin(struct slots *s, struct node *n)
 {
         if (pin(s, n, false) > 0)
-                atomic_fetch_sub(&s->pinned, 1);
+                count_pinned(s, -1);
 }
 
 void slots_forget(struct slots *s, struct node *n)
@@ -349,13 +393,16 @@ bool slots_close_idle_writers(struct slots *s)
         return more;
 }
 
-void slots_trim(struct slots *s)
+void slots_trim(void)
 {
         uint32_t flags;
 
-        for (uint32_t i = 0; i < s->max; i++)
-                if (claim(s, (int32_t)i, 0, PINNED, &flags))
-                        retire(s, (int32_t)i, flags);
+        mutex_lock(&all_lock);
+        for (struct slots *s = all_slots; s; s = s->next)
+                for (uint32_t i = 0; i < s->max; i++)
+                        if (claim(s, (int32_t)i, 0, PINNED, &flags))
+                                retire(s, (int32_t)i, flags);
+        mutex_unlock(&all_lock);
 }
 
 void slots_stats(struct slots *s, struct slots_stats *ret)

@@ -28,6 +28,9 @@ struct held {
 
 int slots_new(unsigned max, struct slots **ret);
 
+/* All slots of this process together hold at most `max` descriptors, but for a few that each may have in any case. Any thread. */
+void slots_share(unsigned max);
+
 /* Closes all. */
 void slots_free(struct slots *s);
 
@@ -52,8 +55,8 @@ void slots_forget(struct slots *s, struct node *n);
  * not pinned. */
 bool slots_close_idle_writers(struct slots *s);
 
-/* Close all descriptors that are neither in use nor pinned. */
-void slots_trim(struct slots *s);
+/* Close all descriptors of this process's slots that are neither in use nor pinned. */
+void slots_trim(void);
 
 struct slots_stats {
         uint64_t used, max, pinned;

@@ -43,6 +43,10 @@ static int stop_mount(const char *run, const struct record *r, bool lazy, char *
                              STOP_MS, &answer, &pid, why);
         bool last = json_is_true(json_object_get(answer, "last"));
 
+        if (json_is_true(json_object_get(answer, "abroad")))
+                log_warn("%s is unmounted, but somebody who sees mounts of his own (a container, `unshare -m`) still has it: it is served "
+                         "until he goes",
+                         r->mountpoint);
         json_decref(answer);
         if (rc)
                 return rc;
@@ -118,6 +122,11 @@ static enum exit_code umount_all(const char *run, struct record_list *records, b
         enum exit_code worst = EXIT_OK;
 
         for (size_t i = 0; i < records->count; i++) {
+                const struct record *r = &records->records[i];
+
+                /* What it still serves is others' to unmount. */
+                if (r->alive && r->source && !r->mountpoint)
+                        continue;
                 if (umount_record(run, &records->records[i], records, lazy))
                         worst = EXIT_FAILED;
         }

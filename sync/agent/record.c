@@ -94,10 +94,8 @@ static void parse_mount(const json_t *mount, const json_t *source, struct record
         r->mountpoint = path_from_json(json_object_get(mount, "mountpoint"));
         r->source = path_from_json(source);
         if (!r->name || !r->source || !r->mountpoint) {
-                free(r->name);
-                free(r->source);
-                free(r->mountpoint);
-                r->name = r->source = r->mountpoint = NULL;
+                free(steal_ptr(&r->name));
+                free(steal_ptr(&r->mountpoint));
         }
 }
 

@@ -20,8 +20,8 @@ struct record {
         bool alive;
         pid_t pid;
         bool own_place;   /* the mount point was made for the mount, to be removed with it */
-        char *name;       /* owned; NULL while a live agent is still starting, as are the others */
-        char *source;     /* owned */
+        char *name;       /* owned; NULL, as is the mount point, when the agent has no mount that can be seen from here */
+        char *source;     /* owned; NULL too while a live agent is still starting */
         char *mountpoint; /* owned */
 };
 

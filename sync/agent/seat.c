@@ -11,6 +11,9 @@
 #include "sync/agent/prewarm.h"
 #include "sync/serve/why.h"
 
+#define ANY_SERIAL 0UL
+/* A mount that nobody has any more ends within milliseconds. */
+#define ABROAD_NS 1000000000ULL
 #define GONE_NS 50000000000ULL /* less than who asks for it is ready to wait */
 
 static void seat_free(struct seat *s)
@@ -60,13 +63,25 @@ static struct seat *seat_in_sight_locked(struct agent *a, unsigned long serial, 
         return found;
 }
 
+/* Whether that seat, or ANY_SERIAL, lives on elsewhere. */
+static bool is_abroad_locked(const struct agent *a, unsigned long serial) REQUIRES(a->lock)
+{
+        for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++) {
+                const struct seat *s = a->seats[i];
+
+                if (s && s->abroad && s->state != SEAT_GONE && (serial == ANY_SERIAL || s->serial == serial))
+                        return true;
+        }
+        return false;
+}
+
 static void set_state_locked(struct agent *a, struct seat *s, enum seat_state state) REQUIRES(a->lock)
 {
         bool others;
 
         s->state = state;
         /* The agent ends with the last one, and who was told so must not wait in vain: from here on nobody takes a seat. */
-        if (!seat_in_sight_locked(a, s->serial, &others) && !others)
+        if (!seat_in_sight_locked(a, s->serial, &others) && !others && !is_abroad_locked(a, ANY_SERIAL))
                 a->closing = true;
         cond_broadcast(&a->changed);
         agent_ring_locked(a);
@@ -283,22 +298,57 @@ int seat_unmount(struct seat *s, bool lazy)
         return rc;
 }
 
-int seat_wait_gone(struct agent *a, unsigned long serial, bool *last)
+/* Is it, though unmounted here, mounted elsewhere? Then the kernel goes on asking, and its end is not ours to wait for. */
+static bool has_gone_abroad(const struct seat *s)
 {
-        unsigned long long deadline = clock_now_ns() + GONE_NS;
-        const struct seat *s;
+        const struct mount_entry *m;
+        struct mount_list mounts;
+        bool here;
+
+        if (mount_list_read(&mounts))
+                return false;
+        m = mount_at(&mounts, s->mountpoint);
+        here = m && m->dev == fs_mount_connection(s->mount);
+        mount_list_release(&mounts);
+        return !here;
+}
+
+static void send_abroad_locked(struct agent *a, struct seat *s) REQUIRES(a->lock)
+{
+        if (s->own_place)
+                (void)rmdir(s->mountpoint);
+        s->own_place = false;
+        s->abroad = true;
+        set_state_locked(a, s, SEAT_DETACHED);
+}
+
+int seat_wait_gone(struct agent *a, unsigned long serial, struct seat_end *ret)
+{
+        unsigned long long now = clock_now_ns(), deadline = now + GONE_NS, look = now + ABROAD_NS;
+        struct seat *s;
         bool others;
         int rc = 0;
 
+        *ret = (struct seat_end){0};
         mutex_lock(&a->lock);
         while ((s = seat_in_sight_locked(a, serial, &others)) && rc == 0) {
-                if (s->state == SEAT_SERVING && !s->stopping && !s->ended)
+                bool serving = s->state == SEAT_SERVING && !s->ended;
+
+                if (serving && !s->stopping)
                         rc = -EBUSY;
-                else
-                        rc = cond_wait_until(&a->changed, &a->lock, deadline);
+                else if (cond_wait_until(&a->changed, &a->lock, look) != -ETIMEDOUT)
+                        continue;
+                else if (clock_now_ns() >= deadline)
+                        rc = -ETIMEDOUT;
+                else if (serving && has_gone_abroad(s))
+                        send_abroad_locked(a, s);
+                look = clock_now_ns() + ABROAD_NS;
         }
-        *last = !others;
+        ret->abroad = is_abroad_locked(a, serial);
+        ret->last = !others && !is_abroad_locked(a, ANY_SERIAL);
         mutex_unlock(&a->lock);
+        if (ret->abroad)
+                (void)agent_record(a);
         return s ? rc : 0;
 }
 
@@ -326,6 +376,7 @@ static void *take_away(void *arg)
         mutex_lock(&a->lock);
         s->mount = NULL;
         (void)seat_in_sight_locked(a, s->serial, &others);
+        others = others || is_abroad_locked(a, ANY_SERIAL);
         mutex_unlock(&a->lock);
         /* The last one's record is dropped with the agent: its source counts as mounted until the process is about to be gone. */
         if (others)
@@ -413,7 +464,7 @@ bool seats_look(struct agent *a)
         }
         mutex_lock(&a->lock);
         for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++)
-                left = left || (a->seats[i] && a->seats[i]->state != SEAT_DETACHED);
+                left = left || (a->seats[i] && (a->seats[i]->state != SEAT_DETACHED || a->seats[i]->abroad));
         /* From here on nobody takes a seat. */
         a->ended = a->ended || !left;
         mutex_unlock(&a->lock);

@@ -9,7 +9,8 @@
  *
  * MAKING    a worker mounts it; its name and place are taken.
  * SERVING   anybody may hold it (seat_hold) and use its mount.
- * DETACHED  taken from its place, but still used by those who have it open, and they can't be told: out of sight, served until they go.
+ * DETACHED  taken from its place, but still used: by those who have it open and can't be told, or (`abroad`) in another mount namespace.
+ *           Out of sight, served until they go; the agent stays for the latter only.
  * ENDING    the mount has ended, and a thread of its own waits for the holders and takes everything away.
  * GONE      the loop frees it.
  */
@@ -46,6 +47,7 @@ struct seat {
         unsigned holders;
         bool fresh;     /* the loop is to start pre-warming */
         bool ended;     /* the mount has */
+        bool abroad;    /* DETACHED, but mounted elsewhere */
         bool stopping;  /* somebody is unmounting right now */
         bool own_place; /* made for this mount, to be removed with it */
         struct prewarm *prewarm;
@@ -77,9 +79,12 @@ void seat_let_go(struct seat *s);
  * thread. The caller holds the seat. */
 int seat_unmount(struct seat *s, bool lazy);
 
-/* Wait until the seat is out of sight. 0; -EBUSY when whoever is unmounting it could not; -ETIMEDOUT. *last tells that the agent ends too.
- * Not on the loop's thread, and holding no seat. */
-int seat_wait_gone(struct agent *a, unsigned long serial, bool *last);
+/* Wait until the seat is out of sight. 0; -EBUSY when whoever is unmounting it could not; -ETIMEDOUT. `last`: the agent ends too; `abroad`:
+ * the mount lives on in another mount namespace. Not on the loop's thread, and holding no seat. */
+struct seat_end {
+        bool last, abroad;
+};
+int seat_wait_gone(struct agent *a, unsigned long serial, struct seat_end *ret);
 
 /* Do what is due: start pre-warming, take away what has ended. True when no seat is left that the agent lives for. The loop's thread. */
 bool seats_look(struct agent *a);

@@ -255,7 +255,7 @@ static int take_gated(struct making *m, const struct record_list *records, bool 
 
         m->agent = agent ? agent->pid : 0;
         *joined = agent && agent->alive;
-        if (is_changing(m, records) || (*joined && !agent->mountpoint))
+        if (is_changing(m, records) || (*joined && !agent->source))
                 return ending(m, why);
         rc = choose(m, records, &made, why);
         if (rc == 0)

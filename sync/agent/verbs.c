@@ -153,8 +153,8 @@ static int run_stop(void *arg, const json_t *args, json_t **ret, char **why)
         struct agent *a = arg;
         CLEANUP_FREE char *mountpoint = path_from_json(json_object_get(args, "mountpoint"));
         struct seat *s = mountpoint ? seat_hold_at(a, mountpoint) : NULL;
+        struct seat_end end = {0};
         unsigned long serial;
-        bool last = false;
         int rc;
 
         if (!mountpoint)
@@ -165,19 +165,13 @@ static int run_stop(void *arg, const json_t *args, json_t **ret, char **why)
         rc = seat_unmount(s, json_is_true(json_object_get(args, "lazy")));
         seat_let_go(s);
         if (rc == 0 || rc == -EALREADY)
-                rc = seat_wait_gone(a, serial, &last);
+                rc = seat_wait_gone(a, serial, &end);
         if (rc == -EBUSY)
                 return why_set(why, rc, "%s is in use; end what uses it, or detach it now with `dsfs umount --lazy %s`", mountpoint,
                                mountpoint);
-        if (rc == -ETIMEDOUT)
-                return why_set(
-                        why, rc,
-                        "%s is unmounted, but somebody who sees mounts of his own (a container, `unshare -m`) still has it, and it is "
-                        "served until he goes",
-                        mountpoint);
         if (rc)
                 return why_set(why, rc, "%s can't be unmounted: %s", mountpoint, strerror(-rc));
-        return answer(json_pack("{s:b}", "last", (int)last), ret, why);
+        return answer(json_pack("{s:b, s:b}", "last", (int)end.last, "abroad", (int)end.abroad), ret, why);
 }
 
 static const struct verb verbs[] = {

@@ -295,3 +295,35 @@ Test(cli_several, what_a_killed_agent_left_is_cleared_away)
         cr_assert_eq(access(own, F_OK), -1, "%s is left", own);
         expect_nothing_left();
 }
+
+/* Somebody's own mount namespace keeps a copy of every mount that was there: that is no reason to wait, or to refuse the place. */
+Test(cli_several, a_mount_that_lives_on_in_another_namespace_is_let_go)
+{
+        const char *const argv[] = {"unshare", "-m", "--propagation", "private", "sh", "-c", "echo ready >\"$0\"; exec sleep 1000",
+                                    NULL,      NULL};
+        const char *command[ARRAY_LEN(argv)];
+        char ready[192];
+        struct stat st;
+        pid_t other, agent;
+
+        snprintf(ready, sizeof(ready), "%s.ready", box.src);
+        memcpy(command, argv, sizeof(argv));
+        command[ARRAY_LEN(argv) - 2] = ready;
+        expect_exit(0, "mount", box.src, place(1));
+        agent = pid_at(place(1));
+        other = proc_start(command, 0, NULL);
+        while (stat(ready, &st) < 0 || st.st_size == 0)
+                cr_assert_eq(kill(other, 0), 0, "unshare has ended");
+        expect_exit(0, "umount", place(1));
+        expect_said(box.r.err, "still has it");
+        expect_exit(0, "mount", box.src, place(1));
+        cr_assert_eq(pid_at(place(1)), agent, "the agent has not stayed");
+        expect_content(place(1), "greeting", "hello\n");
+        expect_exit(0, "umount", "--all");
+        expect_exit(0, "umount", "--all");
+        cr_assert_not(is_gone(&agent));
+        cr_assert_eq(kill(other, SIGKILL), 0);
+        (void)proc_wait(other);
+        cr_assert(proc_until(is_gone, &agent), "the agent outlives its last mount");
+        expect_nothing_left();
+}

@@ -109,6 +109,23 @@ DATA_TEST(a_write_by_somebody_else_takes_the_set_uid_bit)
         fixture_free(f);
 }
 
+/* What was written through the mount and is still open there for reading is a program like any other for the host. */
+DATA_TEST(the_host_executes_what_the_mount_reads)
+{
+        struct fixture *f = fixture_new(v);
+        const char *const argv[] = {keep(at(f->src, "script")), NULL};
+        int fd;
+
+        put_text(at(f->mnt, "script"), "#!/bin/sh\nexit 7\n");
+        must(chmod(at(f->mnt, "script"), 0755) == 0, "chmod");
+        fd = open(at(f->mnt, "script"), O_RDONLY | O_CLOEXEC);
+        must(fd >= 0, "open");
+        fixture_wait(f);
+        must(child_exec(argv, NULL, NULL, NULL, 0) == 7, "the host could not execute it");
+        close(fd);
+        fixture_free(f);
+}
+
 /* All who have a file open must have it open the same way: else the kernel answers EIO. */
 struct opener {
         const char *dir;

@@ -107,7 +107,7 @@ static void use_slot(struct node *n, struct dice *d)
                 slots_unpin(slots, n);
                 break;
         case 2:
-                slots_trim(slots);
+                slots_trim();
                 break;
         default:
                 break;
@@ -136,7 +136,7 @@ static void use_pin(unsigned self, struct dice *d)
 
                 slots_release(slots, &h);
                 for (unsigned i = dice_roll(d, 4); i > 0; i--)
-                        slots_trim(slots);
+                        slots_trim();
                 /* It is missed when it is just being replaced. */
                 for (unsigned i = 0; i < PIN_LOOKS && !there; i++)
                         there = slots_get(slots, n, SLOT_PATH, &h);

@@ -122,11 +122,11 @@ Test(slots, the_pin_goes_over_to_the_better_one)
         keep(n, SLOT_READ);
         keep(n, SLOT_WRITE);
         cr_assert_eq(stats().pinned, 1);
-        slots_trim(slots);
+        slots_trim();
         cr_assert_geq(look(n, SLOT_WRITE), 0);
         slots_unpin(slots, n);
         cr_assert_eq(stats().pinned, 0);
-        slots_trim(slots);
+        slots_trim();
         cr_assert_eq(look(n, SLOT_PATH), -1);
 }
 
@@ -254,7 +254,7 @@ Test(slots, a_node_finds_its_own_slot_again_after_it_was_closed)
                 slots_release(slots, &h);
                 cr_assert_geq(look(n, SLOT_PATH), 0);
                 cr_assert_eq(stats().used, 1);
-                slots_trim(slots);
+                slots_trim();
                 cr_assert_eq(look(n, SLOT_PATH), -1);
                 cr_assert_eq(stats().used, 0);
         }
@@ -359,4 +359,31 @@ Test(slots, pinning_leaves_room_for_others)
         cr_assert_geq(pinned, BUDGET / 2);
         cr_assert_lt(pinned, BUDGET);
         cr_assert_eq(stats().pinned, pinned);
+}
+
+/* Two mounts of one process: what both may have together is bounded, but each can always have a few. */
+Test(slots, the_mounts_of_a_process_share_its_descriptors)
+{
+        struct slots *first = slots, *second;
+        struct slots_stats one, two;
+
+        cr_assert_eq(slots_new(BUDGET, &second), 0);
+        slots_share(BUDGET);
+        for (unsigned i = 0; i < BUDGET; i++) {
+                slots = first;
+                keep(intern(), SLOT_PATH);
+                slots = second;
+                keep(intern(), SLOT_PATH);
+        }
+        slots = first;
+        slots_stats(first, &one);
+        slots_stats(second, &two);
+        cr_assert_leq(one.used + two.used, BUDGET + 64);
+        cr_assert_geq(two.used, 32);
+        slots_trim();
+        slots_stats(first, &one);
+        slots_stats(second, &two);
+        cr_assert_eq(one.used + two.used, 0);
+        slots_share(UINT32_MAX);
+        slots_free(second);
 }
