@@ -16,6 +16,7 @@
 #include <sys/statvfs.h>
 
 #include "cache/base/err.h"
+#include "cache/base/fd.h"
 #include "cache/base/thread.h"
 #include "cache/guard.h"
 #include "cache/store_write.h"
@@ -238,6 +239,9 @@ int store_open(const char *dir, bool readonly, struct store **ret, enum cache_fo
         } else {
                 rc = open_env(s, dir);
         }
+        /* Who only reads keeps nobody from writing: from here on LMDB knows of its snapshots. */
+        if (rc == 0 && readonly)
+                fd_close(&s->guard.lock);
         if (rc == 0 && !s->readonly)
                 rc = -store_start_writer(s);
         if (rc != 0) {

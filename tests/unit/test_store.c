@@ -123,6 +123,23 @@ Test(store, has_one_owner_and_any_number_of_readers)
         store_close(reader);
 }
 
+Test(store, who_only_reads_keeps_nobody_from_owning_it)
+{
+        enum cache_found found;
+        struct store *reader, *owner = open_store(CACHE_FRESH);
+        char *notice;
+
+        put(owner, 5, 1);
+        store_close(owner);
+        must(store_open(dir, true, &reader, &found, &notice) == 0 && found == CACHE_GOOD, "found %d: %s", found, notice);
+        owner = open_store(CACHE_GOOD);
+        put(owner, 5, 2);
+        store_flush(owner);
+        cr_assert(has(reader, 5, 1) && has(reader, 5, 2));
+        store_close(owner);
+        store_close(reader);
+}
+
 static void state_must_give(const char *text, enum cache_found want)
 {
         struct store *s = open_store(CACHE_FRESH);
