@@ -108,6 +108,8 @@ void dir_sort(struct dir *d)
 {
         size_t kept = 0;
 
+        if (d->count == 0)
+                return;
         qsort_r(d->entries, d->count, sizeof(*d->entries), by_name, d->names);
         /* A directory that changes while it is read may show a name twice. */
         for (size_t i = 0; i < d->count; i++)

@@ -111,7 +111,7 @@ struct scope *scope_new(const char *const paths[], size_t count)
         struct scope *root = scope_make("", 0);
         bool ok = sorted && root;
 
-        if (ok) {
+        if (ok && count > 0) {
                 memcpy(sorted, paths, count * sizeof(*sorted));
                 qsort(sorted, count, sizeof(*sorted), by_path);
         }
