@@ -81,7 +81,7 @@ struct scan_report {
         struct scan_progress seen;
         uint64_t reused;   /* files whose hash was remembered */
         uint64_t unstable; /* files that changed faster than they could be read: they are hashed again next time */
-        uint64_t unread;   /* entries that could not be read (permissions, I/O errors): left out */
+        uint64_t unread;   /* entries that could not be read (permissions, I/O errors, beyond 1 TiB): left out */
         unsigned long long ns;
 };
 

@@ -7,6 +7,7 @@ CACHE_SRCS := \
 	cache/check.c \
 	cache/guard.c \
 	cache/hash.c \
+	cache/quiet.c \
 	cache/record.c \
 	cache/scan.c \
 	cache/scan_dir.c \

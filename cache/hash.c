@@ -31,14 +31,22 @@
 /* Files of this size that were not in the page cache are not left in it: a developer's other pages are worth more. */
 #define DROP_BYTES (256U * 1024U)
 
+/* Of a sparse file nobody needs to know more: it would be read for hours. */
+#define FILE_BYTES_MAX (1ULL << 40)
+
 struct hasher {
         XXH3_state_t state;
+        const atomic_bool *cancel; /* or NULL */
         char buffer[HASH_BUFFER_BYTES];
 };
 
-struct hasher *hasher_new(void)
+struct hasher *hasher_new(const atomic_bool *cancel)
 {
-        return aligned_alloc(64, (sizeof(struct hasher) + 63) / 64 * 64);
+        struct hasher *h = aligned_alloc(64, (sizeof(struct hasher) + 63) / 64 * 64);
+
+        if (h)
+                h->cancel = cancel;
+        return h;
 }
 
 void hasher_free(struct hasher *h)
@@ -122,7 +130,7 @@ static ssize_t read_some(int fd, char *buf, size_t size, off_t off, int flags)
         return n < 0 ? -errno : n;
 }
 
-/* To the end, whatever the size was said to be. The count or -errno. */
+/* To the end, or a little beyond where it was said to be: a file that grows is read again anyway. The count or -errno. */
 static int64_t hash_bytes(struct hasher *h, int fd, uint64_t size, struct content *ret)
 {
         bool cached = true;
@@ -138,9 +146,11 @@ static int64_t hash_bytes(struct hasher *h, int fd, uint64_t size, struct conten
                 return n;
         }
         XXH3_128bits_reset(&h->state);
-        while (n > 0) {
+        while (n > 0 && (uint64_t)done <= size) {
                 XXH3_128bits_update(&h->state, h->buffer, (size_t)n);
                 done += n;
+                if (h->cancel && atomic_load_explicit(h->cancel, memory_order_relaxed))
+                        return -ECANCELED;
                 n = read_some(fd, h->buffer, sizeof(h->buffer), done, 0);
         }
         if (!cached)
@@ -157,6 +167,8 @@ static int hash_file(struct hasher *h, int fd, struct hashed *ret)
         int rc;
 
         rc = look(fd, &ret->tuple);
+        if (rc == 0 && ret->tuple.size > FILE_BYTES_MAX)
+                return -EFBIG;
         for (int i = 0; rc == 0 && i < TRIES && !ret->steady; i++) {
                 clock_gettime(CLOCK_REALTIME, &now);
                 n = hash_bytes(h, fd, ret->tuple.size, &ret->hash);
@@ -264,7 +276,7 @@ int content_of_file(int dirfd, const char *name, struct content *ret)
                 return -EISDIR;
         if (content_kind_of(st.st_mode) == CONTENT_NONE)
                 return -EINVAL;
-        h = hasher_new();
+        h = hasher_new(NULL);
         rc = h ? hash_entry(h, dirfd, name, &hashed) : -ENOMEM;
         hasher_free(h);
         if (rc < 0)

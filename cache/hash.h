@@ -3,15 +3,16 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "cache/record.h"
 
 #define HASH_BUFFER_BYTES (128U * 1024U)
 
-/* What one thread hashes with: aligned, so on the heap. */
+/* What one thread hashes with: aligned, so on the heap. Reading a file ends early, with -ECANCELED, when *cancel (or NULL) is set. */
 struct hasher;
-struct hasher *hasher_new(void);
+struct hasher *hasher_new(const atomic_bool *cancel);
 void hasher_free(struct hasher *h);
 
 struct hashed {

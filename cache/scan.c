@@ -11,6 +11,7 @@
 
 #include "cache/base/fd.h"
 #include "cache/base/thread.h"
+#include "cache/quiet.h"
 #include "cache/scan_dir.h"
 
 #define ROOT_NAME "root"
@@ -25,6 +26,7 @@
 
 struct scan {
         const struct scan_job *job;
+        int source; /* the source, open */
         struct store *store;
         uint32_t dev_major, dev_minor;
         bool tells; /* there is something to differ from, and somebody who wants to know */
@@ -74,7 +76,7 @@ static void fail(struct scan *s, int rc)
 /* What says something of this process, not of the source: nothing may be left out for it. */
 static bool is_ours(int rc)
 {
-        return rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE;
+        return rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE || rc == -ECANCELED;
 }
 
 static void start_thread_locked(struct scan *s) REQUIRES(s->lock)
@@ -309,7 +311,7 @@ static int open_from_root(struct scan *s, const struct dir *d)
                 return -ENOMEM;
         for (size_t i = depth; i > 0; i--, d = d->parent)
                 way[i - 1] = d;
-        fd = open_at(AT_FDCWD, s->job->source);
+        fd = open_at(s->source, ".");
         for (size_t i = 0; i < depth && fd >= 0; i++) {
                 int above = fd;
 
@@ -564,7 +566,7 @@ static struct worker *worker_new(struct scan *s)
         if (!w)
                 return NULL;
         w->scan = s;
-        w->hasher = hasher_new();
+        w->hasher = hasher_new(s->job->cancel);
         if (!w->hasher) {
                 free(w);
                 return NULL;
@@ -621,8 +623,9 @@ static int run(struct scan *s, struct worker *w, struct dir *root)
 {
         struct statx stx;
 
-        if (statx(AT_FDCWD, s->job->source, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &stx) < 0) {
-                int rc = -errno;
+        s->source = quiet_open(s->job->source);
+        if (s->source < 0 || statx(s->source, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &stx) < 0) {
+                int rc = s->source < 0 ? s->source : -errno;
 
                 dir_free(root);
                 return rc;
@@ -663,7 +666,7 @@ static bool has_records(struct store *store)
 
 int scan_run(const struct scan_job *job, struct scan_report *ret)
 {
-        struct scan s = {.job = job, .store = job->store, .began_ns = clock_now_ns(), .open_dirs_max = open_dirs_max()};
+        struct scan s = {.job = job, .source = -1, .store = job->store, .began_ns = clock_now_ns(), .open_dirs_max = open_dirs_max()};
         struct record before;
         bool remembered = job->store && store_get(job->store, DIR_ID_META, ROOT_NAME, sizeof(ROOT_NAME) - 1, &before);
         struct worker *w = worker_new(&s);
@@ -686,6 +689,7 @@ int scan_run(const struct scan_job *job, struct scan_report *ret)
                 sweep(&s);
                 report(&s, ret);
         }
+        fd_close(&s.source);
         free((void *)s.visited);
         cond_release(&s.wake);
         mutex_release(&s.tell_lock);

@@ -71,7 +71,7 @@ Test(hash, what_has_no_content_is_not_even_opened)
 
 static struct hashed hash_of(const char *path)
 {
-        struct hasher *h = hasher_new();
+        struct hasher *h = hasher_new(NULL);
         struct hashed ret;
 
         cr_assert_eq(hash_entry(h, AT_FDCWD, path, &ret), 0);

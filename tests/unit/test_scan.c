@@ -1,10 +1,14 @@
 #include "tests/unit/cache_case.h"
 
+#include <fcntl.h>
+#include <pthread.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
+
+#include "cache/base/fd.h"
 
 #define DEEP_LEVELS 60
 #define DEEP_NAME 200
@@ -268,4 +272,52 @@ Test(scan, is_cancelled_once)
         r = scan(c);
         must_be_naive(&r);
         cache_close(c);
+}
+
+/* Bytes that this process has read so far. */
+static unsigned long long bytes_read(void)
+{
+        CLEANUP_FREE char *text = NULL;
+        unsigned long long n = 0;
+
+        must(fd_read_file(AT_FDCWD, "/proc/self/io", 4096, &text) > 0 && sscanf(text, "rchar: %llu", &n) == 1, "/proc/self/io");
+        return n;
+}
+
+static void *cancel_while_it_reads(void *arg)
+{
+        unsigned long long begin = bytes_read();
+
+        while (bytes_read() < begin + (64ULL << 20))
+                ;
+        cache_cancel(arg);
+        return NULL;
+}
+
+Test(scan, is_cancelled_in_the_midst_of_a_file)
+{
+        struct cache *c = open_memory(dir, CACHE_FRESH);
+        struct scan_report r;
+        pthread_t thread;
+
+        put_text(at(src, "sparse"), "");
+        must(truncate(at(src, "sparse"), 900LL << 30) == 0, "truncate");
+        must(pthread_create(&thread, NULL, cancel_while_it_reads, c) == 0, "thread");
+        cr_assert_eq(cache_scan(c, NULL, &r), -ECANCELED);
+        pthread_join(thread, NULL);
+        cache_close(c);
+}
+
+Test(scan, leaves_out_and_counts_what_is_too_large_to_be_read)
+{
+        struct scan_report r;
+        struct content want;
+
+        make_some();
+        want = scan_fresh().root;
+        put_text(at(src, "sparse"), "");
+        must(truncate(at(src, "sparse"), 2LL << 40) == 0, "truncate");
+        r = scan_fresh();
+        cr_assert(content_equal(&r.root, &want));
+        cr_assert_eq(r.unread, 1);
 }
