@@ -11,6 +11,7 @@ CACHE_SRCS := \
 	cache/record.c \
 	cache/scan.c \
 	cache/scan_dir.c \
+	cache/scan_look.c \
 	cache/scope.c \
 	cache/store.c \
 	cache/store_write.c

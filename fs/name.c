@@ -228,7 +228,7 @@ bool name_clear(struct name_index *x, node_id dir, const char *name, size_t len)
         return told;
 }
 
-node_id name_belief(struct name_index *x, node_id dir, const char *name, size_t len)
+static node_id find_owner(struct name_index *x, node_id dir, const char *name, size_t len, bool seen_too)
 {
         uint64_t h = hash_of(dir, name, len);
         struct shard *s = &x->shards[h >> 58];
@@ -237,10 +237,20 @@ node_id name_belief(struct name_index *x, node_id dir, const char *name, size_t 
 
         mutex_lock(&s->lock);
         link = find_locked(s, (uint32_t)h, dir, name, len);
-        if (link && (*link)->told)
+        if (link && (seen_too || (*link)->told))
                 id = node_id_of((*link)->owner);
         mutex_unlock(&s->lock);
         return id;
+}
+
+node_id name_belief(struct name_index *x, node_id dir, const char *name, size_t len)
+{
+        return find_owner(x, dir, name, len, false);
+}
+
+node_id name_known(struct name_index *x, node_id dir, const char *name, size_t len)
+{
+        return find_owner(x, dir, name, len, true);
 }
 
 node_id name_of_node(struct name_index *x, struct node *n, unsigned nth, char *buf)

@@ -34,6 +34,9 @@ bool name_clear(struct name_index *x, node_id dir, const char *name, size_t len)
 /* What the kernel believes `name` of `dir` to be, or NODE_NONE if that isn't known (`seen` names don't count). Any thread. */
 node_id name_belief(struct name_index *x, node_id dir, const char *name, size_t len);
 
+/* The node that was last told or seen there, or NODE_NONE. Any thread. */
+node_id name_known(struct name_index *x, node_id dir, const char *name, size_t len);
+
 /* The `nth` name of `n`, most recent first: its directory, or NODE_NONE after the last. `buf` takes NAME_BYTES_MAX + 1 bytes. Any thread.
  */
 node_id name_of_node(struct name_index *x, struct node *n, unsigned nth, char *buf);

@@ -100,7 +100,8 @@ void tell_entry(struct fs_mount *m, struct node *dir, const char *name, size_t l
         if (there && belief == node_id_of(there) && !force) {
                 (void)fuse_lowlevel_notify_inval_entry(m->session, node_id_of(dir), NO_NAME, sizeof(NO_NAME) - 1);
         } else {
-                struct node *was = node_hold(m->nodes, belief);
+                /* Seen there is enough: it may be open, and has lost a link. */
+                struct node *was = node_hold(m->nodes, name_known(m->names, node_id_of(dir), name, len));
 
                 name_clear(m->names, node_id_of(dir), name, len);
                 if (there)

@@ -126,6 +126,28 @@ DATA_TEST(the_host_executes_what_the_mount_reads)
         fixture_free(f);
 }
 
+/* inotify tells of the name that was replaced, not of the file that has lost it; and the kernel was never told that name. */
+DATA_TEST(a_file_held_open_loses_its_last_name_on_the_host)
+{
+        struct fixture *f = fixture_new(v);
+        struct stat st;
+        int fd;
+
+        put_text(at(f->src, "first"), "one");
+        fixture_wait(f);
+        fd = open(at(f->mnt, "first"), O_RDONLY | O_CLOEXEC);
+        must(fd >= 0 && fstat(fd, &st) == 0 && st.st_nlink == 1, "open");
+        must(rename(at(f->src, "first"), at(f->src, "second")) == 0, "rename");
+        fixture_wait(f);
+        must(fstat(fd, &st) == 0 && st.st_nlink == 1, "renamed");
+        put_text(at(f->src, "new"), "another");
+        must(rename(at(f->src, "new"), at(f->src, "second")) == 0, "rename over");
+        fixture_wait(f);
+        must(fstat(fd, &st) == 0 && st.st_nlink == 0, "%lu links", (unsigned long)st.st_nlink);
+        close(fd);
+        fixture_free(f);
+}
+
 /* All who have a file open must have it open the same way: else the kernel answers EIO. */
 struct opener {
         const char *dir;
