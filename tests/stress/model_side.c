@@ -43,7 +43,14 @@ static bool is_nameless(int fd)
         return fd >= 0 && fstat(fd, &st) == 0 && (st.st_nlink == 0 || (S_ISDIR(st.st_mode) && st.st_nlink < 2));
 }
 
-void side_settle(struct side *p, struct side *model, bool by_mount)
+static bool is_dir(int fd)
+{
+        struct stat st;
+
+        return fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+void side_settle(struct side *p, struct side *model, bool by_mount, bool dirs_only)
 {
         for (unsigned i = 0; i < OP_HANDS; i++) {
                 struct hand *h = &model->hands[i];
@@ -54,11 +61,11 @@ void side_settle(struct side *p, struct side *model, bool by_mount)
                         h->map_nameless = mapped;
                         continue;
                 }
-                if (open && !h->nameless) {
+                if (open && !h->nameless && (!dirs_only || is_dir(h->fd))) {
                         fd_close(&h->fd);
                         fd_close(&p->hands[i].fd);
                 }
-                if (mapped && !h->map_nameless) {
+                if (mapped && !h->map_nameless && !dirs_only) {
                         hand_unmap(h);
                         hand_unmap(&p->hands[i]);
                 }

@@ -54,8 +54,9 @@ void answer_call(struct answer *a, const char *what, long ret);
 void answer_stat(struct answer *a, const struct stat *st);
 
 /* An open file whose last name is removed through the mount lives on; one that the source's user removes may be gone for the mount, which
- * doesn't know who has it open there. Close what was lost so, in both of an actor's trees; after an operation that removes. */
-void side_settle(struct side *p, struct side *model, bool by_mount);
+ * doesn't know who has it open there (of files that are passed through it does, of directories never: `dirs_only`). Close what was lost so,
+ * in both of an actor's trees; after an operation that removes. */
+void side_settle(struct side *p, struct side *model, bool by_mount, bool dirs_only);
 
 /* With inotify, what is done on the source to a file without a name is told to nobody. Model and source agree about who has one. */
 bool side_is_mute(const struct side *p, int fd);

@@ -24,6 +24,7 @@ struct order {
                 SETTLE_AFTER_MOUNT, /* somebody removed something */
                 SETTLE_AFTER_SOURCE,
         } what;
+        bool dirs_only; /* of SETTLE */
         unsigned attempt;
         struct op op;
 };
@@ -92,7 +93,7 @@ static int actor_run(void *arg)
                         side_act(&side, &order.op, &reply.have);
                         side_act(&model, &order.op, &reply.want);
                 } else {
-                        side_settle(&side, &model, order.what == SETTLE_AFTER_MOUNT);
+                        side_settle(&side, &model, order.what == SETTLE_AFTER_MOUNT, order.dirs_only);
                 }
                 if (send(a->ends[1], &reply, sizeof(reply), MSG_NOSIGNAL) != sizeof(reply))
                         break;
@@ -280,9 +281,9 @@ static void settle(struct stage *s, const struct op *op)
         for (unsigned i = 1; i < OP_ACTORS; i += 2) {
                 struct order order = {.what = same_view(s, i, op->actor) ? SETTLE_AFTER_MOUNT : SETTLE_AFTER_SOURCE};
 
-                /* With passthrough, what is open is known. */
-                if (s->f->variant.profile != PROFILE_DATA || s->o->second)
-                        (void)actor_ask(&s->actors[i], &order, &reply);
+                /* With passthrough, which files are open is known. */
+                order.dirs_only = s->f->variant.profile == PROFILE_DATA && !s->o->second;
+                (void)actor_ask(&s->actors[i], &order, &reply);
         }
 }
 
