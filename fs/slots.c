@@ -38,6 +38,8 @@ struct slot {
 };
 
 struct part {
+        /* Held while a node of this part changes slots, or a pin: so a pin always goes over to the slot that stays. Taken before `lock`. */
+        struct mutex pin_lock;
         struct mutex lock;
         int32_t free_head GUARDED_BY(lock);
         uint32_t hand GUARDED_BY(lock);
@@ -89,6 +91,7 @@ int slots_new(unsigned max, struct slots **ret)
                 return -1;
         }
         for (uint32_t p = 0; p < PARTS; p++) {
+                mutex_init(&s->parts[p].pin_lock);
                 mutex_init(&s->parts[p].lock);
                 s->parts[p].free_head = (int32_t)(p * s->per_part);
         }
@@ -121,8 +124,10 @@ void slots_free(struct slots *s)
         atomic_fetch_sub(&shared_pinned, atomic_load(&s->pinned));
         for (uint32_t i = 0; i < s->max; i++)
                 fd_close(&s->all[i].fd);
-        for (uint32_t p = 0; p < PARTS; p++)
+        for (uint32_t p = 0; p < PARTS; p++) {
+                mutex_release(&s->parts[p].pin_lock);
                 mutex_release(&s->parts[p].lock);
+        }
         free(s->all);
         free(s);
 }
@@ -266,7 +271,6 @@ static void supersede(struct slots *s, struct node *n, int32_t old, struct slot 
         uint32_t state = atomic_fetch_add(&s->all[old].state, 1);
 
         if (!(state & (FREE | LEAVING)) && atomic_load(&s->all[old].node) == node_id_of(n)) {
-                /* In this order: a slot that is leaving isn't pinned any more, so no pin is lost (slots_pin). */
                 atomic_fetch_or(&s->all[old].state, LEAVING);
                 if ((atomic_fetch_and(&s->all[old].state, ~PINNED) & PINNED) && (atomic_fetch_or(&slot->state, PINNED) & PINNED))
                         count_pinned(s, -1);
@@ -276,6 +280,7 @@ static void supersede(struct slots *s, struct node *n, int32_t old, struct slot 
 
 struct held slots_put(struct slots *s, struct node *n, enum slot_mode mode, int fd)
 {
+        struct mutex *pin_lock = &s->parts[n->index % PARTS].pin_lock;
         int32_t index = take_free(s, n->index % PARTS);
         int32_t old;
         struct held found;
@@ -294,9 +299,11 @@ struct held slots_put(struct slots *s, struct node *n, enum slot_mode mode, int 
         atomic_fetch_or(&slot->state, mode == SLOT_WRITE ? WRITER | BUSY : 0);
         atomic_fetch_add(&slot->state, 1);
         atomic_fetch_and(&slot->state, ~FREE);
+        mutex_lock(pin_lock);
         for (;;) {
                 old = atomic_load(&n->slot);
                 if (slots_get(s, n, mode, &found)) {
+                        mutex_unlock(pin_lock);
                         /* The node may still name this slot, from an earlier life of it: then that user is us. */
                         if (found.slot != index)
                                 leave(s, index);
@@ -308,12 +315,13 @@ struct held slots_put(struct slots *s, struct node *n, enum slot_mode mode, int 
         }
         if (old >= 0 && old != index)
                 supersede(s, n, old, slot);
+        mutex_unlock(pin_lock);
         return (struct held){.fd = fd, .slot = index};
 }
 
 /* Pin or unpin the node's slot. -1 if it has none; else whether that changed anything. A slot that has been superseded meanwhile is not the
  * one: its successor is. */
-static int pin(struct slots *s, struct node *n, bool on)
+static int pin_locked(struct slots *s, struct node *n, bool on)
 {
         for (;;) {
                 int32_t index = atomic_load(&n->slot);
@@ -333,6 +341,17 @@ static int pin(struct slots *s, struct node *n, bool on)
                 if (!(state & LEAVING))
                         return ((state & PINNED) != 0) != on;
         }
+}
+
+static int pin(struct slots *s, struct node *n, bool on)
+{
+        struct mutex *pin_lock = &s->parts[n->index % PARTS].pin_lock;
+        int changed;
+
+        mutex_lock(pin_lock);
+        changed = pin_locked(s, n, on);
+        mutex_unlock(pin_lock);
+        return changed;
 }
 
 bool slots_pin(struct slots *s, struct node *n)
