@@ -31,6 +31,10 @@
 #define QUIET_MS 30
 /* ... or has to do after so long; both longer when a look takes long. */
 #define PATIENCE_MS 500
+/* So much at once is a storm (a checkout, an unpacked archive): who makes it needs the processors more than we do. */
+#define STORM_FOUND 128
+#define STORM_QUIET_MS 300
+#define STORM_PATIENCE_MS 10000
 #define QUIET_PER_LOOK 2
 #define PATIENCE_PER_LOOK 8
 #define QUIET_MAX_MS 2000
@@ -246,8 +250,8 @@ static void settle(struct hashing *h)
         unsigned long long look_ns = h->look_ns[h->places.all];
         int quiet = longer(look_ns, QUIET_PER_LOOK, QUIET_MS, QUIET_MAX_MS);
         int patience = longer(look_ns, PATIENCE_PER_LOOK, PATIENCE_MS, PATIENCE_MAX_MS);
-        unsigned long long until = clock_now_ns() + (unsigned long long)patience * NS_PER_MS;
-        uint64_t found;
+        unsigned long long began = clock_now_ns(), until = began + (unsigned long long)patience * NS_PER_MS;
+        uint64_t first = h->places.found, found;
 
         do {
                 if (is_asked(h))
@@ -255,6 +259,10 @@ static void settle(struct hashing *h)
                 found = h->places.found;
                 doze(h, quiet);
                 hashing_places_take(&h->places, &h->queue);
+                if (h->places.found - first >= STORM_FOUND && quiet < STORM_QUIET_MS) {
+                        quiet = STORM_QUIET_MS;
+                        until = began + STORM_PATIENCE_MS * NS_PER_MS;
+                }
         } while (!atomic_load(&h->stop) && h->places.found != found && clock_now_ns() < until);
 }
 
