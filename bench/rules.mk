@@ -25,7 +25,7 @@ bench-micro: all $(OUT)/bench/micro ## microseconds of single operations through
 bench-patterns: $(OUT)/bench/patterns ## nanoseconds to find a name's rule among 200
 	$(OUT)/bench/patterns
 
-bench-cache: $(OUT)/bench/cache ## hashing a tree against git and xxhsum, at most 3 minutes
+bench-cache: all $(OUT)/bench/cache ## hashing a tree against git and xxhsum, at most 3 minutes
 	$(OUT)/bench/cache --json $(BUILD)/bench-cache.json $(BENCH_ARGS)
 
 bench-self: $(OUT)/bench/quick ## is the instrument true? a bind mount against another
