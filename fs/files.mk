@@ -22,6 +22,7 @@ FS_SRCS := \
 	fs/privs.c \
 	fs/reach.c \
 	fs/ring.c \
+	fs/rules.c \
 	fs/session.c \
 	fs/slots.c \
 	fs/stay.c \

@@ -1,0 +1,50 @@
+/*
+ * The directories in which a source's artifacts live:
+ *
+ *     tree/    every artifact at its path, as the mounts show it; above them shadows of the source's directories, made on demand
+ *     kept/    generations that are not current (fs/generations.h)
+ *     moving/  what is under way, and records of what was intended (fs/cross.h)
+ *     saved/   snapshots by name
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "cache/base/thread.h"
+#include "fs/artifacts.h"
+#include "fs/layer.h"
+
+struct overlay {
+        /* Set when it is opened, constant then. */
+        char *dir, *source; /* owned */
+        int dir_fd, kept_fd, moving_fd, saved_fd;
+        struct layer source_layer; /* of our own: mounts have theirs */
+        struct layer layer;        /* tree/ */
+        const struct overlay_listener *listener;
+        void *listener_arg;
+
+        _Atomic bool watched;
+        /* Raised when a source directory has moved, or the rules have changed: what nodes remember of their place is void. */
+        _Atomic uint64_t epoch;
+        const struct rules *_Atomic rules;
+
+        struct mutex lock;
+        struct rules **past GUARDED_BY(lock); /* all there ever were: nodes may remember places in them; owned */
+        size_t past_count GUARDED_BY(lock);
+};
+
+/* The shadow of the source's directory `path` (relative, "" for the root): an O_PATH descriptor, or -ENOENT when there is none. Any
+ * thread. */
+int overlay_shadow(const struct overlay *o, const char *path);
+
+/* The same, making it, with the directories above, like the source's (their modes and owners; `path` must be one there). */
+int overlay_shadow_make(const struct overlay *o, const char *path);
+
+/* A source directory has moved. */
+void overlay_raise_epoch(struct overlay *o);
+
+/* A directory's path, relative to the root of the layer that `root_fd` is of ("" for itself), by its descriptor: as it is called now. 0;
+ * -ENOENT when it is deleted; -ENAMETOOLONG; -EXDEV when it isn't below. `size` bytes in `ret`. */
+int overlay_path_of(const char *root, int fd, char *ret, size_t size);

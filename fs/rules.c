@@ -1,0 +1,144 @@
+#include "fs/rules.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache/base/err.h"
+#include "fs/patterns.h"
+
+struct rules {
+        struct patterns *patterns;
+        struct rule *list; /* with all that it points to owned */
+        size_t count;
+};
+
+static void rule_release(struct rule *r)
+{
+        for (size_t i = 0; r->keys && i < r->key_count; i++)
+                free((char *)r->keys[i]);
+        free((void *)r->keys);
+        free((char *)r->pattern);
+        free((char *)r->salt);
+        free((char *)r->origin);
+}
+
+/* A copy of `text` in *ret. False without memory. */
+static bool copy_text(const char *text, const char **ret)
+{
+        *ret = text ? strdup(text) : NULL;
+        return *ret || !text;
+}
+
+static bool copy_keys(const struct rule *from, struct rule *to)
+{
+        const char **keys = calloc(from->key_count + 1, sizeof(*keys));
+
+        to->keys = keys;
+        for (size_t i = 0; keys && i < from->key_count; i++) {
+                if (!copy_text(from->keys[i], &keys[i]))
+                        return false;
+        }
+        return keys;
+}
+
+/* What was copied before memory ran out is in *to. */
+static bool copy_rule(const struct rule *from, struct rule *to)
+{
+        *to = *from;
+        to->keys = NULL;
+        to->pattern = to->salt = to->origin = NULL;
+        return copy_text(from->pattern, &to->pattern) && copy_text(from->salt, &to->salt) && copy_text(from->origin, &to->origin) &&
+               (!from->key_count || copy_keys(from, to));
+}
+
+static int compile(struct rules *r)
+{
+        CLEANUP_FREE const char **texts = calloc(r->count + 1, sizeof(*texts));
+
+        if (!texts)
+                return -ENOMEM;
+        for (size_t i = 0; i < r->count; i++)
+                texts[i] = r->list[i].pattern;
+        return patterns_new(texts, r->count, &r->patterns);
+}
+
+int rules_new(const struct rule *list, size_t count, struct rules **ret)
+{
+        struct rules *r = calloc(1, sizeof(*r));
+        int rc = -ENOMEM;
+
+        if (!r)
+                return -ENOMEM;
+        r->list = calloc(count + 1, sizeof(*r->list));
+        if (r->list) {
+                for (rc = 0; rc == 0 && r->count < count; r->count++)
+                        rc = copy_rule(&list[r->count], &r->list[r->count]) ? 0 : -ENOMEM;
+        }
+        if (rc == 0)
+                rc = compile(r);
+        if (rc < 0) {
+                rules_free(r);
+                return rc;
+        }
+        *ret = r;
+        return 0;
+}
+
+void rules_free(struct rules *r)
+{
+        if (!r)
+                return;
+        patterns_free(r->patterns);
+        for (size_t i = 0; r->list && i < r->count; i++)
+                rule_release(&r->list[i]);
+        free(r->list);
+        free(r);
+}
+
+const struct rule *rules_list(const struct rules *r, size_t *count)
+{
+        *count = r->count;
+        return r->list;
+}
+
+const struct pattern_place *rules_root(const struct rules *r)
+{
+        return patterns_root(r->patterns);
+}
+
+const struct pattern_place *rules_enter(const struct rules *r, const struct pattern_place *place, const char *name, size_t len)
+{
+        return patterns_enter(r->patterns, place, name, len);
+}
+
+const struct rule *rules_find(const struct rules *r, const struct pattern_place *place, const char *name, size_t len, bool is_dir)
+{
+        int index = patterns_find(r->patterns, place, name, len, is_dir);
+
+        return index < 0 || patterns_negated(r->patterns, index) ? NULL : &r->list[index];
+}
+
+/* A component of a key's path. */
+static bool has_component(const char *path, const char *name, size_t len)
+{
+        while (*path) {
+                size_t n = strcspn(path, "/");
+
+                if (n == len && memcmp(path, name, len) == 0)
+                        return true;
+                path += n + (path[n] == '/');
+        }
+        return false;
+}
+
+bool rules_key_name(const struct rules *r, const char *name, size_t len)
+{
+        for (size_t i = 0; i < r->count; i++) {
+                for (size_t k = 0; k < r->list[i].key_count; k++) {
+                        if (has_component(r->list[i].keys[k], name, len))
+                                return true;
+                }
+        }
+        return false;
+}

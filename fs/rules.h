@@ -1,0 +1,53 @@
+/*
+ * Which paths are artifacts, hidden or read-only: a list of rules, compiled once, of which the last that matches counts. The topmost path
+ * that a rule makes an artifact is an artifact root, and no rule applies inside it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct pattern_place;
+struct rules;
+
+enum rule_route {
+        RULE_SOURCE,
+        RULE_ARTIFACT,
+        RULE_HIDDEN,   /* absent in the mount */
+        RULE_READONLY, /* the source's, but not to be changed */
+};
+
+enum rule_on_new {
+        RULE_EMPTY, /* a new generation has nothing */
+        RULE_COPY,  /* … or what the last one has */
+};
+
+struct rule {
+        const char *pattern; /* as gitignore has them; "!" in front: what matches is the source's */
+        enum rule_route route;
+        const char *const *keys; /* names relative to the artifact's parent; NULL: one generation */
+        size_t key_count;
+        const char *salt; /* NULL: none */
+        enum rule_on_new on_new;
+        bool seed;          /* a generation begins with what the source has there */
+        const char *origin; /* where the rule is written, for messages: "dsfs.yaml:12", "preset python" */
+};
+
+/* Copies all of it. 0 or -ENOMEM. */
+int rules_new(const struct rule *list, size_t count, struct rules **ret);
+void rules_free(struct rules *r);
+
+/* In the order given. */
+const struct rule *rules_list(const struct rules *r, size_t *count);
+
+/* The place of the source's root, and of the directory `name` in the one at `place`: constant, live as long as the rules. NULL without
+ * memory. Any thread. */
+const struct pattern_place *rules_root(const struct rules *r);
+const struct pattern_place *rules_enter(const struct rules *r, const struct pattern_place *place, const char *name, size_t len);
+
+/* The rule that the entry `name` of the directory at `place` goes by; NULL: none, it is the source's. Any thread, no lock, no allocation.
+ */
+const struct rule *rules_find(const struct rules *r, const struct pattern_place *place, const char *name, size_t len, bool is_dir);
+
+/* Is `name` (without directories) one that some rule's key has, as its last component or above it? Any thread. */
+bool rules_key_name(const struct rules *r, const char *name, size_t len);
