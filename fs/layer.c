@@ -13,12 +13,15 @@
 #include "fs/mount.h"
 
 /* A private copy of the one mount that the source is on: mounts below it don't show, and later changes to the mount tree don't matter. */
-static int open_private(const char *source)
+static int open_private(const char *source, bool readonly)
 {
+        struct mount_attr quiet = {.attr_set = MOUNT_ATTR_NOATIME, .attr_clr = MOUNT_ATTR__ATIME};
         CLEANUP_FD int tree = (int)syscall(SYS_open_tree, AT_FDCWD, source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
         int fd;
 
         if (tree < 0)
+                return -errno;
+        if (readonly && syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &quiet, sizeof(quiet)) < 0)
                 return -errno;
         fd = openat(tree, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         return fd < 0 ? -errno : fd;
@@ -29,9 +32,9 @@ static bool keeps_acls(int fd)
         return fgetxattr(fd, "system.posix_acl_access", NULL, 0) >= 0 || errno == ENODATA;
 }
 
-int layer_open(const char *source, struct layer *ret)
+int layer_open(const char *source, bool readonly, struct layer *ret)
 {
-        CLEANUP_FD int fd = open_private(source);
+        CLEANUP_FD int fd = open_private(source, readonly);
         CLEANUP_FD int probe = -1;
         struct ident ident;
         struct stat st;

@@ -16,8 +16,9 @@ struct layer {
         gid_t gid;
 };
 
-/* Open the layer of `source`: without the mounts below it, as a bind mount shows it, where we are privileged. 0 or -errno. */
-int layer_open(const char *source, struct layer *ret);
+/* Open the layer of `source`: without the mounts below it, as a bind mount shows it, where we are privileged; then with
+ * `readonly`, as in a read-only one, reading moves no access times. 0 or -errno. */
+int layer_open(const char *source, bool readonly, struct layer *ret);
 void layer_release(struct layer *l);
 
 struct fs_mount;

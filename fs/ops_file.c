@@ -158,9 +158,8 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
         char *payload;
         size_t room;
         struct held h;
-        int rc = n ? reach(m, n, SLOT_READ, &h) : -ESTALE;
+        int rc = n ? reach_as_opened(m, n, fi->flags, &h) : -ESTALE;
 
-        (void)fi;
         if (rc < 0) {
                 fuse_reply_err(req, -rc);
                 return;

@@ -9,6 +9,7 @@
 #include "fs/later.h"
 #include "fs/privs.h"
 
+#define READ_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
 #define NAMES_TRIED 8U
 /* What looking for one node may cost, in descriptors opened: twice PATH_MAX / 2 directories. Stale names may lead in circles. */
 #define OPENS_MAX 4096U
@@ -123,7 +124,7 @@ static int reopen_lifted(int path_fd, int flags)
 /* Turn a path descriptor into one for reading or writing. */
 static int reopen(struct fs_mount *m, struct node *n, int path_fd, enum slot_mode mode)
 {
-        int flags = (mode == SLOT_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+        int flags = READ_FLAGS | (mode == SLOT_WRITE ? O_RDWR : 0);
         int fd = open(fd_proc_path(path_fd).text, flags);
 
         if (fd >= 0 || errno != EACCES || m->privileged)
@@ -179,6 +180,28 @@ int reach(struct fs_mount *m, struct node *n, enum slot_mode mode, struct held *
                 rc = reach_new(m, n, mode, ret);
         }
         return rc;
+}
+
+/* Not kept: the next reader may want the access time moved. */
+static int reach_unnoticed(struct fs_mount *m, struct node *n, struct held *ret)
+{
+        struct held path;
+        int rc = reach(m, n, SLOT_PATH, &path);
+        int fd;
+
+        if (rc < 0)
+                return rc;
+        fd = reach_openat(AT_FDCWD, fd_proc_path(path.fd).text, READ_FLAGS | O_NOATIME, 0);
+        slots_release(m->slots, &path);
+        *ret = (struct held){.fd = fd, .slot = -1};
+        return fd < 0 ? fd : 0;
+}
+
+int reach_as_opened(struct fs_mount *m, struct node *n, int flags, struct held *ret)
+{
+        if ((flags & O_NOATIME) && S_ISREG(n->type) && reach_unnoticed(m, n, ret) == 0)
+                return 0;
+        return reach(m, n, SLOT_READ, ret);
 }
 
 int reach_openat(int dirfd, const char *name, int flags, mode_t mode)

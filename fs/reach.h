@@ -10,6 +10,10 @@
  * what opening it said. Any thread. Files are opened for reading or writing, directories only as SLOT_PATH. */
 int reach(struct fs_mount *m, struct node *n, enum slot_mode mode, struct held *ret);
 
+/* A file's descriptor for reading with `flags` of the reader's own: with O_NOATIME one that leaves the access time alone, where we may have
+ * that. Otherwise as reach(). */
+int reach_as_opened(struct fs_mount *m, struct node *n, int flags, struct held *ret);
+
 /* A fresh descriptor of a directory for reading its entries; the caller closes it. The descriptor, or -errno. */
 int reach_directory(struct fs_mount *m, struct node *n);
 

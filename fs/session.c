@@ -261,7 +261,7 @@ int fs_mount_new(const struct fs_options *options, struct fs_mount **ret, char *
         m->privileged = geteuid() == 0;
         rc = copy_options(m, options);
         if (rc == 0)
-                rc = layer_open(options->source, &m->source);
+                rc = layer_open(options->source, options->readonly, &m->source);
         if (rc < 0) {
                 say_why(m, rc, "cannot open the source", options->source, why);
                 goto fail;

@@ -14,6 +14,7 @@ MOUNT_TESTS += \
 	tests/mount/test_dirs.c \
 	tests/mount/test_links.c \
 	tests/mount/test_attrs.c \
+	tests/mount/test_atimes.c \
 	tests/mount/test_locks.c \
 	tests/mount/test_perms.c \
 	tests/mount/test_owner.c \
