@@ -41,6 +41,9 @@ void overlay_free(struct overlay *o);
 /* Set once, before the first mount; constant then. */
 void overlay_listen(struct overlay *o, const struct overlay_listener *listener, void *arg);
 
+/* Is it on the source's filesystem? */
+bool overlay_beside_source(const struct overlay *o);
+
 /* Changes by other hands inside the overlay are told to all mounts by the watch: nobody need spread them. */
 void overlay_watched(struct overlay *o, bool watched);
 

@@ -10,6 +10,8 @@
 #include "fs/later.h"
 #include "fs/reach.h"
 
+#define WRITE_BITS ((mode_t)(S_IWUSR | S_IWGRP | S_IWOTH))
+
 /* File handle types of the kernel's generic encodings, in which the inode number can be read. */
 #define FILEID_INO32_GEN 1
 #define INO32_GEN_BYTES 8
@@ -38,7 +40,7 @@ static int look_held(const struct layer *l, int dirfd, const char *name, struct 
                 return -errno;
         if (st->st_dev != l->dev)
                 return -EXDEV;
-        return ident_of(fd, "", ident);
+        return layer_ident(l, fd, "", ident);
 }
 
 int entry_look(const struct layer *l, int dirfd, const char *name, struct ident *ident, struct stat *st)
@@ -49,7 +51,7 @@ int entry_look(const struct layer *l, int dirfd, const char *name, struct ident 
                 return -errno;
         if (st->st_dev != l->dev)
                 return -EXDEV;
-        rc = ident_of(dirfd, name, ident);
+        rc = layer_ident(l, dirfd, name, ident);
         if (rc == 0 && ident_shows_inode(ident, st->st_ino))
                 return 0;
         return look_held(l, dirfd, name, ident, st);
@@ -60,7 +62,14 @@ struct entry_since entry_since(const struct fs_mount *m, const struct node *dir)
         return (struct entry_since){.seq = atomic_load(&dir->seq), .changes = atomic_load(&m->changes)};
 }
 
-int entry_fill(struct fs_mount *m, struct node *dir, int dirfd, const char *name, struct fuse_entry_param *ret)
+void entry_show(const struct fs_mount *m, const struct node *n, struct stat *st)
+{
+        st->st_ino = layer_ino(layer_of(m, n), st->st_ino);
+        if (node_is(n, NODE_READONLY) && !S_ISDIR(st->st_mode))
+                st->st_mode &= ~WRITE_BITS;
+}
+
+int entry_fill(struct fs_mount *m, struct node *dir, const struct place *p, const char *name, struct fuse_entry_param *ret)
 {
         struct entry_since since = entry_since(m, dir);
         struct ident ident;
@@ -68,17 +77,17 @@ int entry_fill(struct fs_mount *m, struct node *dir, int dirfd, const char *name
         int rc;
 
         memset(ret, 0, sizeof(*ret));
-        rc = entry_look(layer_route(m, dir, name), dirfd, name, &ident, &ret->attr);
+        rc = p->fd < 0 ? -ENOENT : entry_look(p->layer, p->fd, name, &ident, &ret->attr);
         if (rc < 0)
                 return rc;
-        n = entry_tell(m, dir, name, &since, &ident, ret);
+        n = entry_tell(m, dir, p, name, &since, &ident, ret);
         return n ? 0 : -ENOMEM;
 }
 
-struct node *entry_tell(struct fs_mount *m, struct node *dir, const char *name, const struct entry_since *since, const struct ident *ident,
-                        struct fuse_entry_param *ret)
+struct node *entry_tell(struct fs_mount *m, struct node *dir, const struct place *p, const char *name, const struct entry_since *since,
+                        const struct ident *ident, struct fuse_entry_param *ret)
 {
-        struct node *n = node_intern(m->nodes, ident, ret->attr.st_mode);
+        struct node *n = node_intern(m->nodes, ident, ret->attr.st_mode, p->is);
         size_t len = strlen(name);
         struct stat now;
 
@@ -90,6 +99,8 @@ struct node *entry_tell(struct fs_mount *m, struct node *dir, const char *name, 
                 later_entry(m, dir, name, len);
         if (atomic_load(&m->changes) != since->changes && entry_attr(m, n, &now) == 0)
                 ret->attr = now;
+        else
+                entry_show(m, n, &ret->attr);
         ret->ino = node_id_of(n);
         ret->entry_timeout = m->timeout;
         ret->attr_timeout = backing_attr_timeout(m, n);
@@ -116,6 +127,8 @@ int entry_attr(struct fs_mount *m, struct node *n, struct stat *ret)
                 return rc;
         if (fstatat(h.fd, "", ret, AT_EMPTY_PATH) < 0)
                 rc = -errno;
+        else
+                entry_show(m, n, ret);
         slots_release(m->slots, &h);
         return rc;
 }

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "fs/mount.h"
+#include "fs/place.h"
 
 /* What has been told before an answer is looked for: if that isn't all by the time the answer can be found, it may be overtaken
  * (fs/tell.c). */
@@ -19,15 +20,18 @@ struct entry_since entry_since(const struct fs_mount *m, const struct node *dir)
  * Any thread. */
 int entry_look(const struct layer *l, int dirfd, const char *name, struct ident *ident, struct stat *st);
 
-/* Answer for `name` in `dir`, opened as `dirfd`: takes a reference on the node for the kernel, and notes the name. 0 or -errno. */
-int entry_fill(struct fs_mount *m, struct node *dir, int dirfd, const char *name, struct fuse_entry_param *ret);
+/* Answer for `name` in `dir`, which is at `p`: takes a reference on the node for the kernel, and notes the name. 0 or -errno. */
+int entry_fill(struct fs_mount *m, struct node *dir, const struct place *p, const char *name, struct fuse_entry_param *ret);
 
-/* The second half of that, for an object that has been looked at: `ret->attr` is set, and `since` is from before. The node, on
- * which the kernel's reference is taken; NULL without memory. */
-struct node *entry_tell(struct fs_mount *m, struct node *dir, const char *name, const struct entry_since *since, const struct ident *ident,
-                        struct fuse_entry_param *ret);
+/* The second half of that, for an object that has been looked at: `ret->attr` is set, as the backing has it, and `since` is from before.
+ * The node, on which the kernel's reference is taken; NULL without memory. */
+struct node *entry_tell(struct fs_mount *m, struct node *dir, const struct place *p, const char *name, const struct entry_since *since,
+                        const struct ident *ident, struct fuse_entry_param *ret);
 
-/* The node's attributes, from its descriptor. 0 or -errno. */
+/* Make of a backing object's attributes what the mount shows. */
+void entry_show(const struct fs_mount *m, const struct node *n, struct stat *st);
+
+/* The node's attributes as the mount shows them, from its descriptor. 0 or -errno. */
 int entry_attr(struct fs_mount *m, struct node *n, struct stat *ret);
 
 /* Answer for an absent name, which the kernel may remember; `seq` is what dir->seq was before it was looked for. */

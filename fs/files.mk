@@ -18,7 +18,9 @@ FS_SRCS := \
 	fs/ops_names.c \
 	fs/ops_remove.c \
 	fs/ops_slow.c \
+	fs/overlay.c \
 	fs/patterns.c \
+	fs/place.c \
 	fs/privs.c \
 	fs/reach.c \
 	fs/ring.c \

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "fs/artifacts.h"
+
 struct ident;
 struct fs_mount;
 
@@ -37,9 +39,10 @@ struct fs_options {
         enum fs_coherence coherence;
         bool readonly;
         bool allow_other;
-        bool xattr;       /* extended attributes and POSIX ACLs */
-        bool squash;      /* what is created belongs to the owner of the source's root */
-        unsigned max_fds; /* descriptors the mount may keep open for nodes; 0: chosen from RLIMIT_NOFILE */
+        bool xattr;              /* extended attributes and POSIX ACLs */
+        bool squash;             /* what is created belongs to the owner of the source's root */
+        struct overlay *overlay; /* where artifacts live, borrowed; NULL: there are none */
+        unsigned max_fds;        /* descriptors the mount may keep open for nodes; 0: chosen from RLIMIT_NOFILE */
 };
 
 struct fs_stats {
@@ -92,6 +95,13 @@ void fs_tell_content(struct fs_mount *m, const struct ident *file);
 
 /* The object's attributes may have changed. */
 void fs_tell_attr(struct fs_mount *m, const struct ident *object);
+
+/* The same, of an entry, and of content and attributes, put off: for threads that may not wait for the kernel. */
+void fs_soon_entry(struct fs_mount *m, const struct ident *dir, const char *name, size_t len);
+void fs_soon_content(struct fs_mount *m, const struct ident *object);
+
+/* The object is about to lose its place, and stays within reach of those who have it open. Any thread. */
+void fs_keep(struct fs_mount *m, const struct ident *object);
 
 /* Anything may have changed: everything the kernel holds is taken back. */
 void fs_tell_all(struct fs_mount *m);

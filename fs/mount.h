@@ -18,6 +18,7 @@
 struct backings;
 struct later;
 struct offload;
+struct overlay;
 struct worker;
 
 struct fs_mount {
@@ -30,6 +31,7 @@ struct fs_mount {
         struct offload *offload;
         struct later *later;
         struct backings *backings; /* NULL in the source profile */
+        struct overlay *overlay;   /* borrowed; NULL: nothing is an artifact */
         struct layer source;
         bool privileged; /* we may act for any user: backing objects are made as their owner */
         bool epoch;      /* the kernel can be told to distrust all names at once */

@@ -181,7 +181,7 @@ struct node *node_find(struct node_table *t, const struct ident *ident)
         return n;
 }
 
-struct node *node_intern(struct node_table *t, const struct ident *ident, mode_t mode)
+struct node *node_intern(struct node_table *t, const struct ident *ident, mode_t mode, uint8_t is)
 {
         uint64_t hash = ident_hash(ident);
         struct shard *s = shard_of(t, hash);
@@ -192,6 +192,7 @@ struct node *node_intern(struct node_table *t, const struct ident *ident, mode_t
         if (n) {
                 atomic_fetch_add(&n->refs, 1);
                 atomic_store_explicit(&n->type, (uint16_t)(mode & S_IFMT), memory_order_relaxed);
+                atomic_store_explicit(&n->is, is, memory_order_relaxed);
                 mutex_unlock(&s->lock);
                 return n;
         }
@@ -203,6 +204,8 @@ struct node *node_intern(struct node_table *t, const struct ident *ident, mode_t
         if (n) {
                 n->ident = *ident;
                 atomic_store_explicit(&n->type, (uint16_t)(mode & S_IFMT), memory_order_relaxed);
+                atomic_store_explicit(&n->is, is, memory_order_relaxed);
+                atomic_store_explicit(&n->place_epoch, 0, memory_order_relaxed);
                 n->names = NULL;
                 atomic_store(&n->retell, false);
                 atomic_store(&n->refs, 1);

@@ -22,6 +22,13 @@ typedef uint64_t node_id;
 
 struct name;
 struct node_table;
+struct pattern_place;
+
+enum node_is {
+        NODE_OVERLAY = 1,  /* lives in the overlay, not the source */
+        NODE_READONLY = 2, /* not to be changed */
+        NODE_KEY = 4,      /* generations may be chosen by its content (a directory: by what is below) */
+};
 
 struct node {
         /* Set when the node is made, constant while anybody holds a reference. */
@@ -29,6 +36,12 @@ struct node {
         uint32_t index;
         _Atomic uint32_t gen;
         _Atomic uint16_t type; /* S_IFMT bits of the mode: constant too, unless the first look was at another object */
+
+        /* enum node_is; set anew by each look at one of its names. */
+        _Atomic uint8_t is;
+        /* The source's directories: their place among the rules, as of that epoch of the overlay (fs/place.c). */
+        _Atomic uint64_t place_epoch;
+        const struct pattern_place *_Atomic place;
 
         /* Somebody asked that the kernel be told this node's attributes again later (fs/later.h). */
         atomic_bool retell;
@@ -50,12 +63,17 @@ static inline node_id node_id_of(const struct node *n)
         return ((uint64_t)atomic_load_explicit(&n->gen, memory_order_relaxed) << 32) | n->index;
 }
 
+static inline bool node_is(const struct node *n, enum node_is what)
+{
+        return atomic_load_explicit(&n->is, memory_order_relaxed) & what;
+}
+
 /* The node that a number stands for, or NULL when it is stale. The caller holds a reference already (a request does: the kernel doesn't
  * forget an inode that it asks about). Any thread, no lock. */
 struct node *node_get(struct node_table *t, node_id id);
 
-/* Find or make the node of `ident` and take a reference. NULL without memory. Any thread. */
-struct node *node_intern(struct node_table *t, const struct ident *ident, mode_t mode);
+/* Find or make the node of `ident` and take a reference; `is` as enum node_is has it. NULL without memory. Any thread. */
+struct node *node_intern(struct node_table *t, const struct ident *ident, mode_t mode, uint8_t is);
 
 /* Find the node of `ident` and take a reference, or NULL: the kernel doesn't know it. Any thread. */
 struct node *node_find(struct node_table *t, const struct ident *ident);

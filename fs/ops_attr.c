@@ -17,6 +17,7 @@
 #include "fs/entry.h"
 #include "fs/later.h"
 #include "fs/ops.h"
+#include "fs/place.h"
 #include "fs/privs.h"
 #include "fs/reach.h"
 #include "fs/worker.h"
@@ -93,7 +94,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, s
         struct node *n = mount_node(m, ino);
         struct stat st;
         struct held h;
-        int rc = n ? reach(m, n, SLOT_PATH, &h) : -ESTALE;
+        int rc = !n ? -ESTALE : node_is(n, NODE_READONLY) ? -EROFS : reach(m, n, SLOT_PATH, &h);
 
         if (rc < 0) {
                 fuse_reply_err(req, -rc);
@@ -110,6 +111,8 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, s
         if (rc == 0 && fstatat(h.fd, "", &st, AT_EMPTY_PATH) < 0)
                 rc = -errno;
         slots_release(m->slots, &h);
+        place_touched(m, n);
+        entry_show(m, n, &st);
         if (rc < 0)
                 fuse_reply_err(req, -rc);
         else
@@ -120,6 +123,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, s
  * itself. */
 struct bearer {
         struct fs_mount *m;
+        struct node *n;
         struct held h;
         bool open;
         struct fd_path path;
@@ -138,6 +142,7 @@ static int bearer_begin(struct bearer *b, fuse_req_t req, enum op op, fuse_ino_t
         n = mount_node(b->m, ino);
         if (!n)
                 return -ESTALE;
+        b->n = n;
         b->open = S_ISREG(n->type) && slots_get(b->m->slots, n, SLOT_READ, &b->h);
         if (b->open)
                 return 0;
@@ -147,8 +152,11 @@ static int bearer_begin(struct bearer *b, fuse_req_t req, enum op op, fuse_ino_t
         return rc;
 }
 
+/* Of a change. */
 static void bearer_end(struct bearer *b, fuse_req_t req, int rc)
 {
+        if (rc == 0)
+                place_touched(b->m, b->n);
         slots_release(b->m->slots, &b->h);
         fuse_reply_err(req, -rc);
 }
@@ -158,6 +166,8 @@ void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *v
         struct bearer b;
         int rc = bearer_begin(&b, req, OP_SETXATTR, ino);
 
+        if (rc == 0 && node_is(b.n, NODE_READONLY))
+                rc = -EROFS;
         /* As with set-uid: nothing made through the mount runs with more than its user has. */
         if (rc == 0 && b.m->options.squash && strcmp(name, XATTR_NAME_CAPS) == 0)
                 rc = -EPERM;
@@ -174,6 +184,8 @@ void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
         struct bearer b;
         int rc = bearer_begin(&b, req, OP_REMOVEXATTR, ino);
 
+        if (rc == 0 && node_is(b.n, NODE_READONLY))
+                rc = -EROFS;
         if (rc == 0) {
                 rc = b.open ? fremovexattr(b.h.fd, name) : removexattr(b.path.text, name);
                 if (rc < 0)

@@ -12,14 +12,16 @@
 #include "fs/later.h"
 #include "fs/offload.h"
 #include "fs/ops.h"
+#include "fs/place.h"
 #include "fs/privs.h"
 #include "fs/reach.h"
 #include "fs/worker.h"
 
 static void open_passed(fuse_req_t req, struct fs_mount *m, struct node *n, struct fuse_file_info *fi)
 {
+        bool writing = (fi->flags & O_ACCMODE) != O_RDONLY;
         struct held h;
-        int rc = n ? reach(m, n, SLOT_PATH, &h) : -ESTALE;
+        int rc = !n ? -ESTALE : writing && node_is(n, NODE_READONLY) ? -EROFS : reach(m, n, SLOT_PATH, &h);
 
         if (rc == 0) {
                 rc = backing_open(m, req, n, h.fd, fi);
@@ -217,6 +219,8 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
         if (done > 0 && append && (fstat(h.fd, &st) < 0 || st.st_size != off + done))
                 later_content(m, n);
         slots_release(m->slots, &h);
+        if (done > 0)
+                place_touched(m, n);
         if (done < 0)
                 fuse_reply_err(req, (int)-done);
         else

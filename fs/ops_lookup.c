@@ -20,24 +20,20 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
         struct fs_mount *m = worker_serve(req, OP_LOOKUP);
         struct node *dir = mount_node(m, parent);
+        struct place p = PLACE_NONE;
         struct fuse_entry_param e;
-        struct held h;
-        uint32_t seq;
-        int rc = dir ? reach(m, dir, SLOT_PATH, &h) : -ESTALE;
+        uint32_t seq = dir ? atomic_load(&dir->seq) : 0;
+        int rc = dir ? place_find(m, dir, name, &p) : -ESTALE;
 
-        if (rc < 0) {
-                /* The directory is gone: nothing is in it. */
-                fuse_reply_err(req, rc == -ESTALE ? ENOENT : -rc);
-                return;
-        }
-        seq = atomic_load(&dir->seq);
-        rc = entry_fill(m, dir, h.fd, name, &e);
-        slots_release(m->slots, &h);
+        if (rc == 0)
+                rc = entry_fill(m, dir, &p, name, &e);
+        place_end(m, &p);
         if (rc == -ENOENT) {
                 entry_absent(m, dir, name, seq, &e);
                 rc = 0;
         }
-        entry_reply(req, m, rc, &e);
+        /* The directory is gone: nothing is in it. */
+        entry_reply(req, m, rc == -ESTALE ? -ENOENT : rc, &e);
 }
 
 /* With io_uring the threads that read /dev/fuse serve nothing but FORGETs, and the kernel wakes one for each. Resting for a moment, one at
@@ -104,6 +100,7 @@ void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct fuse_f
         if (rc == 0) {
                 if (statx(h.fd, "", AT_EMPTY_PATH | (flags & AT_STATX_SYNC_TYPE), (unsigned)mask, &stx) < 0)
                         rc = -errno;
+                stx.stx_ino = layer_ino(layer_of(m, n), stx.stx_ino);
                 slots_release(m->slots, &h);
         }
         if (rc < 0)
@@ -138,11 +135,11 @@ void op_readlink(fuse_req_t req, fuse_ino_t ino)
 void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
         struct fs_mount *m = worker_serve(req, OP_STATFS);
+        const struct node *n = mount_node(m, ino);
         struct statvfs st;
 
-        (void)ino;
-        if (fstatvfs(m->source.root_fd, &st) < 0)
-                fuse_reply_err(req, errno);
+        if (!n || fstatvfs(layer_of(m, n)->root_fd, &st) < 0)
+                fuse_reply_err(req, n ? errno : ESTALE);
         else
                 fuse_reply_statfs(req, &st);
 }

@@ -14,39 +14,46 @@
 #include "fs/entry.h"
 #include "fs/later.h"
 #include "fs/ops.h"
+#include "fs/place.h"
 #include "fs/reach.h"
 #include "fs/worker.h"
 
 #define CREATE_TRIES 64
+/* What no rule is about: unnamed files live where their directory does. */
+#define NO_NAME ""
 
-/* A directory in which something is being made. */
+/* A name that is being made. */
 struct making {
         struct fs_mount *m;
         struct node *dir;
-        struct held h;
+        const char *name;
+        struct place p;
 };
 
-static int making_begin(struct making *k, fuse_req_t req, enum op op, fuse_ino_t parent)
+static int making_begin(struct making *k, fuse_req_t req, enum op op, fuse_ino_t parent, const char *name, bool is_dir)
 {
         int rc;
 
         k->m = worker_serve(req, op);
         k->dir = mount_node(k->m, parent);
-        k->h = HELD_NONE;
-        rc = k->dir ? reach(k->m, k->dir, SLOT_PATH, &k->h) : -ESTALE;
+        k->name = name;
+        k->p = PLACE_NONE;
+        rc = k->dir ? place_make(k->m, k->dir, name, is_dir, &k->p) : -ESTALE;
         return rc == -ESTALE ? -ENOENT : rc;
 }
 
-/* Reply with the entry `name`, if rc is 0. */
-static void making_end(struct making *k, fuse_req_t req, int rc, const char *name)
+/* Reply with the entry, if rc is 0. */
+static void making_end(struct making *k, fuse_req_t req, int rc)
 {
         struct fuse_entry_param e;
 
         if (rc == 0)
-                rc = entry_fill(k->m, k->dir, k->h.fd, name, &e);
-        if (rc == 0)
+                rc = entry_fill(k->m, k->dir, &k->p, k->name, &e);
+        if (rc == 0) {
                 later_attr(k->m, k->dir);
-        slots_release(k->m->slots, &k->h);
+                place_changed(k->m, k->dir, &k->p, k->name);
+        }
+        place_end(k->m, &k->p);
         entry_reply(req, k->m, rc, &e);
 }
 
@@ -59,42 +66,49 @@ static mode_t mode_allowed(const struct fs_mount *m, mode_t mode)
 void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
         struct making k;
-        int rc = making_begin(&k, req, OP_MKNOD, parent);
+        int rc = making_begin(&k, req, OP_MKNOD, parent, name, false);
 
         if (rc == 0 && (S_ISBLK(mode) || (S_ISCHR(mode) && rdev != 0)))
                 rc = -EPERM;
         if (rc == 0) {
                 worker_create_as(k.m, req);
-                if (mknodat(k.h.fd, name, mode_allowed(k.m, mode), rdev) < 0)
+                if (mknodat(k.p.fd, name, mode_allowed(k.m, mode), rdev) < 0)
                         rc = -errno;
         }
-        making_end(&k, req, rc, name);
+        making_end(&k, req, rc);
 }
 
 void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
         struct making k;
-        int rc = making_begin(&k, req, OP_MKDIR, parent);
+        int rc = making_begin(&k, req, OP_MKDIR, parent, name, true);
 
         if (rc == 0) {
                 worker_create_as(k.m, req);
-                if (mkdirat(k.h.fd, name, mode) < 0)
+                if (mkdirat(k.p.fd, name, mode) < 0)
                         rc = -errno;
         }
-        making_end(&k, req, rc, name);
+        making_end(&k, req, rc);
 }
 
 void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
         struct making k;
-        int rc = making_begin(&k, req, OP_SYMLINK, parent);
+        int rc = making_begin(&k, req, OP_SYMLINK, parent, name, false);
 
         if (rc == 0) {
                 worker_create_as(k.m, req);
-                if (symlinkat(target, k.h.fd, name) < 0)
+                if (symlinkat(target, k.p.fd, name) < 0)
                         rc = -errno;
         }
-        making_end(&k, req, rc, name);
+        making_end(&k, req, rc);
+}
+
+static bool is_nameless(int fd)
+{
+        struct stat st;
+
+        return fstatat(fd, "", &st, AT_EMPTY_PATH) == 0 && st.st_nlink == 0;
 }
 
 void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname)
@@ -102,14 +116,19 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *n
         struct making k;
         struct held h;
         struct node *n = NULL;
-        int rc = making_begin(&k, req, OP_LINK, newparent);
+        int rc = making_begin(&k, req, OP_LINK, newparent, newname, false);
 
         if (rc == 0) {
                 n = mount_node(k.m, ino);
                 rc = n ? reach(k.m, n, SLOT_PATH, &h) : -ESTALE;
         }
+        /* A file that has no name yet gets its first one where the rules want it, where that can be. */
+        if (rc == 0 && layer_of(k.m, n) != k.p.layer && !is_nameless(h.fd)) {
+                slots_release(k.m->slots, &h);
+                rc = -EXDEV;
+        }
         if (rc == 0) {
-                if (linkat(AT_FDCWD, fd_proc_path(h.fd).text, k.h.fd, newname, AT_SYMLINK_FOLLOW) < 0) {
+                if (linkat(AT_FDCWD, fd_proc_path(h.fd).text, k.p.fd, newname, AT_SYMLINK_FOLLOW) < 0) {
                         rc = -errno;
                 } else {
                         slots_unpin(k.m->slots, n);
@@ -118,7 +137,7 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *n
                 }
                 slots_release(k.m->slots, &h);
         }
-        making_end(&k, req, rc, newname);
+        making_end(&k, req, rc);
 }
 
 /* Keep the descriptor that a file was made with; without a name (`pin`) nothing else leads to it. Takes fd. False if it can't be kept. */
@@ -134,14 +153,14 @@ static bool keep_writer(struct fs_mount *m, struct node *n, int fd, bool pin)
 
 /* The kernel found no such name, but the host has made one since, and then the kernel asks nobody whether it may be opened. Whom nothing
  * would forbid it gets it as it is; others look it up once more (ESTALE), and the kernel decides. */
-static int open_made_since(struct fs_mount *m, fuse_req_t req, int dirfd, const char *name, int flags, struct stat *st)
+static int open_made_since(const struct place *p, fuse_req_t req, const char *name, int flags, struct stat *st)
 {
-        CLEANUP_FD int fd = reach_openat(dirfd, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
+        CLEANUP_FD int fd = reach_openat(p->fd, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
         uid_t uid = fuse_req_ctx(req)->uid;
 
         if (fd == -ENOENT || fd == -EMFILE || fd == -ENFILE)
                 return fd;
-        if (fd < 0 || fstat(fd, st) < 0 || !S_ISREG(st->st_mode) || st->st_dev != m->source.dev)
+        if (fd < 0 || fstat(fd, st) < 0 || !S_ISREG(st->st_mode) || st->st_dev != p->layer->dev)
                 return -ESTALE;
         if (uid != 0 && (uid != st->st_uid || !(st->st_mode & S_IRUSR) || !(st->st_mode & S_IWUSR)))
                 return -ESTALE;
@@ -150,17 +169,18 @@ static int open_made_since(struct fs_mount *m, fuse_req_t req, int dirfd, const 
         return fd_steal(&fd);
 }
 
-static int create_at(struct fs_mount *m, fuse_req_t req, int dirfd, const char *name, mode_t mode, int flags, struct stat *st)
+static int create_at(struct making *k, fuse_req_t req, mode_t mode, int flags, struct stat *st)
 {
         /* The host may make and remove the name as fast as we look. */
         for (int i = 0; i < CREATE_TRIES; i++) {
-                CLEANUP_FD int fd = reach_openat(dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK | O_CLOEXEC, mode_allowed(m, mode));
+                CLEANUP_FD int fd =
+                        reach_openat(k->p.fd, k->name, O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK | O_CLOEXEC, mode_allowed(k->m, mode));
                 int rc = fd;
 
                 if (fd >= 0)
                         return fstat(fd, st) < 0 ? -errno : fd_steal(&fd);
                 if (rc == -EEXIST && !(flags & O_EXCL))
-                        rc = open_made_since(m, req, dirfd, name, flags, st);
+                        rc = open_made_since(&k->p, req, k->name, flags, st);
                 if (rc != -ENOENT)
                         return rc;
         }
@@ -201,20 +221,22 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
         struct making k;
         struct node *n = NULL;
         struct entry_since since = {0};
-        int rc = making_begin(&k, req, OP_CREATE, parent);
+        int rc = making_begin(&k, req, OP_CREATE, parent, name, false);
 
         if (rc == 0) {
                 since = entry_since(k.m, k.dir);
                 worker_create_as(k.m, req);
-                fd = rc = create_at(k.m, req, k.h.fd, name, mode, fi->flags, &e.attr);
+                fd = rc = create_at(&k, req, mode, fi->flags, &e.attr);
         }
         if (rc >= 0)
-                rc = ident_of(fd, "", &ident);
+                rc = layer_ident(k.p.layer, fd, "", &ident);
         if (rc >= 0) {
-                n = entry_tell(k.m, k.dir, name, &since, &ident, &e);
+                n = entry_tell(k.m, k.dir, &k.p, name, &since, &ident, &e);
                 rc = n ? 0 : -ENOMEM;
         }
-        slots_release(k.m->slots, &k.h);
+        if (rc == 0)
+                place_changed(k.m, k.dir, &k.p, name);
+        place_end(k.m, &k.p);
         if (!n) {
                 fuse_reply_err(req, -rc);
                 return;
@@ -230,23 +252,24 @@ void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file
         struct making k;
         struct ident ident;
         struct node *n = NULL;
-        int rc = making_begin(&k, req, OP_TMPFILE, parent);
+        int rc = making_begin(&k, req, OP_TMPFILE, parent, NO_NAME, false);
 
         if (rc == 0) {
                 worker_create_as(k.m, req);
-                fd = reach_openat(k.h.fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC | (fi->flags & O_EXCL), mode_allowed(k.m, mode));
-                rc = fd < 0 ? fd : fstat(fd, &e.attr) < 0 ? -errno : ident_of(fd, "", &ident);
+                fd = reach_openat(k.p.fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC | (fi->flags & O_EXCL), mode_allowed(k.m, mode));
+                rc = fd < 0 ? fd : fstat(fd, &e.attr) < 0 ? -errno : layer_ident(k.p.layer, fd, "", &ident);
         }
-        slots_release(k.m->slots, &k.h);
         if (rc == 0) {
-                n = node_intern(k.m->nodes, &ident, e.attr.st_mode);
+                n = node_intern(k.m->nodes, &ident, e.attr.st_mode, k.p.is);
                 rc = n ? 0 : -ENOMEM;
         }
+        place_end(k.m, &k.p);
         if (rc < 0) {
                 fuse_reply_err(req, -rc);
                 return;
         }
         assert(n);
+        entry_show(k.m, n, &e.attr);
         e.ino = node_id_of(n);
         e.entry_timeout = k.m->timeout;
         created(req, k.m, n, &fd, true, &e, fi);

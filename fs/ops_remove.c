@@ -13,6 +13,7 @@
 #include "fs/entry.h"
 #include "fs/later.h"
 #include "fs/ops.h"
+#include "fs/place.h"
 #include "fs/reach.h"
 #include "fs/worker.h"
 
@@ -81,26 +82,26 @@ static void remove_name(fuse_req_t req, enum op op, fuse_ino_t parent, const cha
 {
         struct fs_mount *m = worker_serve(req, op);
         struct node *dir = mount_node(m, parent);
+        struct place p = PLACE_NONE;
         struct victim v;
-        struct held h;
-        int rc = dir ? reach(m, dir, SLOT_PATH, &h) : -ESTALE;
+        int rc = dir ? place_find(m, dir, name, &p) : -ESTALE;
 
-        if (rc < 0) {
-                fuse_reply_err(req, rc == -ESTALE ? ENOENT : -rc);
-                return;
-        }
-        rc = victim_take(m, dir, h.fd, name, &v);
+        if (rc == 0 && (p.is & NODE_READONLY))
+                rc = -EROFS;
+        if (rc == 0)
+                rc = victim_take(m, dir, p.fd, name, &v);
         if (rc == 0) {
-                if (unlinkat(h.fd, name, flags) < 0)
+                if (unlinkat(p.fd, name, flags) < 0)
                         rc = -errno;
                 if (rc == 0) {
                         name_clear(m->names, node_id_of(dir), name, strlen(name));
                         later_attr(m, dir);
+                        place_changed(m, dir, &p, name);
                 }
                 victim_release(m, &v, rc == 0);
         }
-        slots_release(m->slots, &h);
-        fuse_reply_err(req, -rc);
+        place_end(m, &p);
+        fuse_reply_err(req, rc == -ESTALE ? ENOENT : -rc);
 }
 
 void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -116,19 +117,19 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 /* One end of a rename. */
 struct end {
         struct node *dir;
-        struct held h;
+        struct place p;
         const char *name;
         struct node *belief; /* with a reference */
 };
+#define END_NONE ((struct end){.p = {.fd = -1, .held = {.fd = -1, .slot = -1}}})
 
 static int end_open(struct fs_mount *m, struct end *e, fuse_ino_t parent, const char *name)
 {
-        int rc;
-
-        *e = (struct end){.dir = mount_node(m, parent), .h = HELD_NONE, .name = name};
-        rc = e->dir ? reach(m, e->dir, SLOT_PATH, &e->h) : -ESTALE;
-        if (rc < 0)
-                return rc == -ESTALE ? -ENOENT : rc;
+        *e = END_NONE;
+        e->dir = mount_node(m, parent);
+        e->name = name;
+        if (!e->dir)
+                return -ESTALE;
         e->belief = node_hold(m->nodes, name_belief(m->names, node_id_of(e->dir), name, strlen(name)));
         return 0;
 }
@@ -137,7 +138,39 @@ static void end_close(struct fs_mount *m, struct end *e)
 {
         if (e->belief)
                 mount_forget(m, e->belief, 1);
-        slots_release(m->slots, &e->h);
+        place_end(m, &e->p);
+}
+
+/* Where what is called `name` in *from is to be. */
+static int find_target(struct fs_mount *m, const struct end *from, struct end *to)
+{
+        struct stat st = {0};
+        int rc;
+
+        if (m->overlay && fstatat(from->p.fd, from->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return -errno;
+        rc = place_make(m, to->dir, to->name, S_ISDIR(st.st_mode), &to->p);
+        if (rc == -EEXIST)
+                return S_ISDIR(st.st_mode) ? -ENOTDIR : -EISDIR;
+        return rc;
+}
+
+static bool is_readonly(const struct end *e)
+{
+        return e->p.is & NODE_READONLY;
+}
+
+static int find_ends(struct fs_mount *m, struct end *from, struct end *to, unsigned flags)
+{
+        int rc = place_find(m, from->dir, from->name, &from->p);
+
+        if (rc == 0 && from->p.fd < 0)
+                rc = -ENOENT;
+        if (rc == 0)
+                rc = flags & RENAME_EXCHANGE ? place_find(m, to->dir, to->name, &to->p) : find_target(m, from, to);
+        if (rc == 0 && to->p.fd < 0)
+                rc = -ENOENT;
+        return rc == 0 && (is_readonly(from) || is_readonly(to)) ? -EROFS : rc;
 }
 
 /* The kernel now has at `e` what it believed to be `moved`. If that isn't what the backing has there, because the host had changed the
@@ -152,11 +185,19 @@ static void end_moved(struct fs_mount *m, struct end *e, struct node *moved)
                 name_set(m->names, node_id_of(e->dir), e->name, len, moved);
         else
                 name_clear(m->names, node_id_of(e->dir), e->name, len);
-        if (!moved || ident_of(e->h.fd, e->name, &ident) < 0 || !ident_equal(&ident, &moved->ident) || atomic_load(&e->dir->seq) != seq)
+        if (!moved || layer_ident(e->p.layer, e->p.fd, e->name, &ident) < 0 || !ident_equal(&ident, &moved->ident) ||
+            atomic_load(&e->dir->seq) != seq)
                 later_entry(m, e->dir, e->name, len);
         if (moved && !S_ISDIR(moved->type))
                 later_attr(m, moved);
+        if (moved && m->overlay) {
+                atomic_store(&moved->is, e->p.is);
+                /* What is below it is elsewhere too. */
+                if (S_ISDIR(moved->type))
+                        overlay_raise_epoch(m->overlay);
+        }
         later_attr(m, e->dir);
+        place_changed(m, e->dir, &e->p, e->name);
 }
 
 static int rename_ends(struct fs_mount *m, struct end *from, struct end *to, unsigned flags)
@@ -165,10 +206,10 @@ static int rename_ends(struct fs_mount *m, struct end *from, struct end *to, uns
         int rc = 0;
 
         if (!(flags & RENAME_EXCHANGE))
-                rc = victim_take(m, to->dir, to->h.fd, to->name, &v);
+                rc = victim_take(m, to->dir, to->p.fd, to->name, &v);
         if (rc < 0)
                 return rc;
-        if (renameat2(from->h.fd, from->name, to->h.fd, to->name, flags) < 0)
+        if (renameat2(from->p.fd, from->name, to->p.fd, to->name, flags) < 0)
                 rc = -errno;
         if (rc == 0) {
                 if (flags & RENAME_EXCHANGE) {
@@ -176,6 +217,7 @@ static int rename_ends(struct fs_mount *m, struct end *from, struct end *to, uns
                 } else {
                         name_clear(m->names, node_id_of(from->dir), from->name, strlen(from->name));
                         later_attr(m, from->dir);
+                        place_changed(m, from->dir, &from->p, from->name);
                 }
                 end_moved(m, to, from->belief);
         }
@@ -186,19 +228,21 @@ static int rename_ends(struct fs_mount *m, struct end *from, struct end *to, uns
 void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent, const char *newname, unsigned int flags)
 {
         struct fs_mount *m = worker_serve(req, OP_RENAME);
-        struct end from = {.h = HELD_NONE};
-        struct end to = {.h = HELD_NONE};
+        struct end from = END_NONE;
+        struct end to = END_NONE;
         int rc = flags & ~(unsigned)(RENAME_EXCHANGE | RENAME_NOREPLACE | RENAME_WHITEOUT) ? -EINVAL : 0;
 
         if (rc == 0)
                 rc = end_open(m, &from, parent, name);
         if (rc == 0)
                 rc = end_open(m, &to, newparent, newname);
+        if (rc == 0)
+                rc = find_ends(m, &from, &to, flags);
         if (rc == 0 && (flags & RENAME_WHITEOUT))
                 worker_create_as(m, req);
         if (rc == 0)
                 rc = rename_ends(m, &from, &to, flags);
         end_close(m, &from);
         end_close(m, &to);
-        fuse_reply_err(req, -rc);
+        fuse_reply_err(req, rc == -ESTALE ? ENOENT : -rc);
 }

@@ -9,6 +9,7 @@
 #include "fs/offload.h"
 #include "fs/later.h"
 #include "fs/ops.h"
+#include "fs/place.h"
 #include "fs/privs.h"
 #include "fs/reach.h"
 #include "fs/worker.h"
@@ -20,6 +21,7 @@ struct slow_job {
         fuse_req_t req;
         struct fs_mount *m;
         struct held in, out;
+        struct node *changed; /* the request's, so it stays until that is answered */
         off_t off_in, off_out;
         size_t len;
         int mode; /* of fallocate; fdatasync instead of fsync */
@@ -34,6 +36,8 @@ static void slow_answer(struct job *j)
 
         slots_release(s->m->slots, &s->in);
         slots_release(s->m->slots, &s->out);
+        if (s->result >= 0 && s->changed)
+                place_touched(s->m, s->changed);
         if (s->result >= 0 && s->has_count)
                 fuse_reply_write(s->req, (size_t)s->result);
         else
@@ -130,8 +134,10 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
         int rc = n ? reach(s.m, n, SLOT_WRITE, &s.out) : -ESTALE;
 
         (void)fi;
-        if (rc == 0)
+        if (rc == 0) {
                 later_writer(s.m);
+                s.changed = n;
+        }
         slow_run(&s, rc);
 }
 
@@ -172,7 +178,9 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct 
                 rc = reach(s.m, in, SLOT_READ, &s.in);
         if (rc == 0)
                 rc = reach(s.m, out, SLOT_WRITE, &s.out);
-        if (rc == 0)
+        if (rc == 0) {
                 later_writer(s.m);
+                s.changed = out;
+        }
         slow_run(&s, rc);
 }

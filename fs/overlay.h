@@ -44,7 +44,3 @@ int overlay_shadow_make(const struct overlay *o, const char *path);
 
 /* A source directory has moved. */
 void overlay_raise_epoch(struct overlay *o);
-
-/* A directory's path, relative to the root of the layer that `root_fd` is of ("" for itself), by its descriptor: as it is called now. 0;
- * -ENOENT when it is deleted; -ENAMETOOLONG; -EXDEV when it isn't below. `size` bytes in `ret`. */
-int overlay_path_of(const char *root, int fd, char *ret, size_t size);

@@ -7,6 +7,7 @@
 
 #include "cache/base/fd.h"
 #include "fs/later.h"
+#include "fs/place.h"
 #include "fs/privs.h"
 
 #define READ_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
@@ -16,11 +17,11 @@
 
 static int reach_path(struct fs_mount *m, struct node *n, unsigned *budget, struct held *ret);
 
-static bool is_node(int fd, const struct node *n)
+static bool is_node(const struct fs_mount *m, int fd, const struct node *n)
 {
         struct ident ident;
 
-        return ident_of(fd, "", &ident) == 0 && ident_equal(&ident, &n->ident);
+        return layer_ident(layer_of(m, n), fd, "", &ident) == 0 && ident_equal(&ident, &n->ident);
 }
 
 static int open_by_handle(struct fs_mount *m, const struct node *n)
@@ -41,6 +42,19 @@ static bool is_gone(int rc)
         return rc == -ESTALE || rc == -ENOENT || rc == -ENOTDIR;
 }
 
+/* `text` in the directory: in the overlay's part of it, where the node lives there. */
+static int open_entry(const struct fs_mount *m, const struct node *n, const struct node *dir, int dirfd, const char *text)
+{
+        bool apart = node_is(n, NODE_OVERLAY) && !node_is(dir, NODE_OVERLAY);
+        CLEANUP_FD int shadow = apart ? place_shadow(m, dirfd) : -1;
+        int fd;
+
+        if (apart && shadow < 0)
+                return shadow;
+        fd = openat(apart ? shadow : dirfd, text, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
 /* Through the names that we know; each only as good as what stands there now. */
 static int open_by_name(struct fs_mount *m, struct node *n, unsigned *budget)
 {
@@ -58,12 +72,11 @@ static int open_by_name(struct fs_mount *m, struct node *n, unsigned *budget)
                         continue;
                 rc = reach_path(m, dir, budget, &h);
                 if (rc == 0) {
-                        fd = openat(h.fd, text, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-                        rc = fd < 0 ? -errno : 0;
+                        fd = rc = open_entry(m, n, dir, h.fd, text);
                         slots_release(m->slots, &h);
                 }
                 mount_forget(m, dir, 1);
-                if (fd >= 0 && is_node(fd, n))
+                if (fd >= 0 && is_node(m, fd, n))
                         return fd_steal(&fd);
                 if (rc < 0 && !is_gone(rc))
                         why = rc;
@@ -171,6 +184,8 @@ int reach(struct fs_mount *m, struct node *n, enum slot_mode mode, struct held *
 {
         int rc;
 
+        if (mode == SLOT_WRITE && node_is(n, NODE_READONLY))
+                return -EROFS;
         if (slots_get(m->slots, n, mode, ret))
                 return 0;
         rc = reach_new(m, n, mode, ret);

@@ -119,24 +119,19 @@ const struct rule *rules_find(const struct rules *r, const struct pattern_place 
         return index < 0 || patterns_negated(r->patterns, index) ? NULL : &r->list[index];
 }
 
-/* A component of a key's path. */
-static bool has_component(const char *path, const char *name, size_t len)
+static bool ends_in(const char *path, const char *name, size_t len)
 {
-        while (*path) {
-                size_t n = strcspn(path, "/");
+        const char *slash = strrchr(path, '/');
+        const char *last = slash ? slash + 1 : path;
 
-                if (n == len && memcmp(path, name, len) == 0)
-                        return true;
-                path += n + (path[n] == '/');
-        }
-        return false;
+        return strlen(last) == len && memcmp(last, name, len) == 0;
 }
 
 bool rules_key_name(const struct rules *r, const char *name, size_t len)
 {
         for (size_t i = 0; i < r->count; i++) {
                 for (size_t k = 0; k < r->list[i].key_count; k++) {
-                        if (has_component(r->list[i].keys[k], name, len))
+                        if (ends_in(r->list[i].keys[k], name, len))
                                 return true;
                 }
         }

@@ -49,5 +49,5 @@ const struct pattern_place *rules_enter(const struct rules *r, const struct patt
  */
 const struct rule *rules_find(const struct rules *r, const struct pattern_place *place, const char *name, size_t len, bool is_dir);
 
-/* Is `name` (without directories) one that some rule's key has, as its last component or above it? Any thread. */
+/* Is `name` the last component of some rule's key? Any thread. */
 bool rules_key_name(const struct rules *r, const char *name, size_t len);

@@ -22,6 +22,7 @@
 #include "fs/later.h"
 #include "fs/mount.h"
 #include "fs/offload.h"
+#include "fs/overlay.h"
 #include "fs/threads.h"
 #include "fs/worker.h"
 
@@ -134,7 +135,7 @@ static int make_root(struct fs_mount *m)
 
         if (rc < 0)
                 return rc;
-        root = node_intern(m->nodes, &ident, S_IFDIR);
+        root = node_intern(m->nodes, &ident, S_IFDIR, 0);
         if (!root || node_id_of(root) != NODE_ROOT)
                 return -ENOMEM;
         h = slots_put(m->slots, root, SLOT_PATH, fd_steal(&fd));
@@ -259,9 +260,11 @@ int fs_mount_new(const struct fs_options *options, struct fs_mount **ret, char *
         mutex_init(&m->forget_gate);
         m->source.root_fd = -1;
         m->privileged = geteuid() == 0;
+        m->overlay = options->overlay;
         rc = copy_options(m, options);
         if (rc == 0)
-                rc = layer_open(options->source, options->readonly, &m->source);
+                rc = m->overlay && !options->readonly ? layer_copy(&m->overlay->source_layer, &m->source)
+                                                      : layer_open(options->source, options->readonly, &m->source);
         if (rc < 0) {
                 say_why(m, rc, "cannot open the source", options->source, why);
                 goto fail;

@@ -37,8 +37,11 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "cache/base/log.h"
 #include "fs/later.h"
+#include "fs/place.h"
 #include "fs/reach.h"
 
 /* No entry has this name: INVAL_ENTRY with it only waits for the directory's lock. */
@@ -73,16 +76,16 @@ void tell_content(struct fs_mount *m, struct node *n)
 static struct node *node_there(struct fs_mount *m, struct node *dir, const char *name, size_t len)
 {
         char text[NAME_BYTES_MAX + 1];
+        struct place p;
         struct ident ident;
-        struct held h;
         int rc;
 
-        if (reach(m, dir, SLOT_PATH, &h) < 0)
-                return NULL;
         memcpy(text, name, len);
         text[len] = '\0';
-        rc = ident_of(h.fd, text, &ident);
-        slots_release(m->slots, &h);
+        rc = place_find(m, dir, text, &p);
+        if (rc == 0)
+                rc = p.fd < 0 ? -ENOENT : layer_ident(p.layer, p.fd, text, &ident);
+        place_end(m, &p);
         return rc < 0 ? NULL : node_find(m->nodes, &ident);
 }
 
@@ -97,6 +100,9 @@ void tell_entry(struct fs_mount *m, struct node *dir, const char *name, size_t l
         there = node_there(m, dir, name, len);
         belief = name_belief(m->names, node_id_of(dir), name, len);
         atomic_fetch_add(&m->told_entries, 1);
+        /* It came from elsewhere, and took what is below with it. */
+        if (m->overlay && there && S_ISDIR(there->type) && belief != node_id_of(there))
+                overlay_raise_epoch(m->overlay);
         if (there && belief == node_id_of(there) && !force) {
                 (void)fuse_lowlevel_notify_inval_entry(m->session, node_id_of(dir), NO_NAME, sizeof(NO_NAME) - 1);
         } else {
@@ -154,6 +160,37 @@ void fs_tell_attr(struct fs_mount *m, const struct ident *object)
         if (!n)
                 return;
         tell_attr(m, n);
+        mount_forget(m, n, 1);
+}
+
+void fs_soon_entry(struct fs_mount *m, const struct ident *dir, const char *name, size_t len)
+{
+        struct node *n = node_of_event(m, dir);
+
+        if (!n)
+                return;
+        later_entry(m, n, name, len);
+        mount_forget(m, n, 1);
+}
+
+void fs_soon_content(struct fs_mount *m, const struct ident *object)
+{
+        struct node *n = node_of_event(m, object);
+
+        if (!n)
+                return;
+        later_content(m, n);
+        mount_forget(m, n, 1);
+}
+
+void fs_keep(struct fs_mount *m, const struct ident *object)
+{
+        struct node *n = node_find(m->nodes, object);
+
+        if (!n)
+                return;
+        if (!reach_pin(m, n))
+                log_warn("%s: an artifact that is replaced can't be kept for those who use it: too many files are", m->options.mountpoint);
         mount_forget(m, n, 1);
 }
 

@@ -117,6 +117,64 @@ static void sink_attr(void *arg, const void *origin, const struct ident *object)
         }
 }
 
+/*
+ * What is told by the mounts about artifacts
+ */
+
+static void artifact_changed(void *arg, const struct fs_mount *origin, const struct ident *dir, const char *name, size_t len)
+{
+        struct engine *e = arg;
+
+        FOR_EACH_MOUNT(e, m)
+        {
+                if (m != origin)
+                        fs_soon_entry(m, dir, name, len);
+        }
+}
+
+static void artifact_touched(void *arg, const struct fs_mount *origin, const struct ident *object)
+{
+        struct engine *e = arg;
+
+        FOR_EACH_MOUNT(e, m)
+        {
+                if (m != origin)
+                        fs_soon_content(m, object);
+        }
+}
+
+static void artifact_switching(void *arg, const struct ident *object)
+{
+        struct engine *e = arg;
+
+        FOR_EACH_MOUNT(e, m) fs_keep(m, object);
+}
+
+static void artifact_switched(void *arg, const struct ident *dir, const char *name, size_t len)
+{
+        struct engine *e = arg;
+
+        FOR_EACH_MOUNT(e, m) fs_tell_entry(m, dir, name, len);
+}
+
+static const struct overlay_listener artifacts = {
+        .changed = artifact_changed,
+        .touched = artifact_touched,
+        .switching = artifact_switching,
+        .switched = artifact_switched,
+};
+
+/* One fanotify mark sees a whole filesystem. */
+void engine_use_overlay(struct engine *e, struct overlay *o)
+{
+        struct watch_stats stats = {0};
+
+        if (e->watch)
+                watch_stats(e->watch, &stats);
+        overlay_listen(o, &artifacts, e);
+        overlay_watched(o, stats.backend == WATCH_FANOTIFY && overlay_beside_source(o));
+}
+
 static void sink_touched(void *arg, const struct ident *dir, const char *path, const char *name, size_t len)
 {
         struct engine *e = arg;

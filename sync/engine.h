@@ -21,6 +21,7 @@ enum engine_coherence {
 
 struct engine;
 struct hashing;
+struct overlay;
 
 /* Watch `source` (absolute, canonical). From the return on nothing is missed. What is touched is told to `hashing` too (borrowed; may be
  * NULL). 0; or -errno and *why: one sentence, the caller frees. */
@@ -29,6 +30,10 @@ int engine_new(const char *source, enum engine_coherence coherence, enum watch_b
 
 /* How mounts of this source have to be coherent; decided in engine_new(). Any thread. */
 enum fs_coherence engine_coherence(const struct engine *e);
+
+/* The mounts that are added have their artifacts here: what one changes is told to the others. Before the first is added; borrowed until
+ * the last is gone. */
+void engine_use_overlay(struct engine *e, struct overlay *o);
 
 /* Tell this mount too from now on; it is borrowed until engine_remove_mount() or engine_free(). 0 or -ENOSPC. Any thread that serves
  * nothing. */

@@ -81,7 +81,7 @@ int ident_of(int dirfd, const char *name, struct ident *ret)
 
 bool ident_equal(const struct ident *a, const struct ident *b)
 {
-        return a->len == b->len && a->type == b->type && memcmp(a->bytes, b->bytes, a->len) == 0;
+        return a->len == b->len && a->type == b->type && a->fs == b->fs && memcmp(a->bytes, b->bytes, a->len) == 0;
 }
 
 uint64_t ident_hash(const struct ident *id)

@@ -2,7 +2,7 @@
  * What makes a file this file, beyond any name, and beyond (dev, ino), which a filesystem reuses: its file handle, inode number and
  * generation as the filesystem encodes them. fanotify names objects by the same bytes, so an event finds its node without a path.
  * Handles too long to keep become a digest; where there are no handles at all, (ino, birth time) stands in. Identities are compared
- * within one source, never across filesystems.
+ * within one source; where that is on several filesystems, whoever knows says so in `fs`.
  */
 #pragma once
 
@@ -21,7 +21,8 @@ enum ident_how {
 };
 
 struct ident {
-        uint8_t how; /* enum ident_how: not part of the comparison between HANDLE and FID */
+        uint8_t how : 4; /* enum ident_how: not part of the comparison between HANDLE and FID */
+        uint8_t fs : 4;  /* of which filesystem, where there are several: 0 is the source's */
         uint8_t len;
         int16_t type; /* the handle's type */
         uint8_t bytes[IDENT_BYTES];

@@ -186,6 +186,29 @@ static int hashing_start(struct agent *a, char **why)
         return 0;
 }
 
+/* Without rules nothing is an artifact, and needs no place. */
+static int overlay_start(struct agent *a, char **why)
+{
+        CLEANUP_FREE char *state = NULL;
+        CLEANUP_FREE char *dir = NULL;
+        struct overlay_options options = {.source = a->source, .rules = a->rules};
+        int rc;
+
+        if (!a->rules)
+                return 0;
+        state = path_state(a->id);
+        dir = state ? text_new("%s/overlay", state) : NULL;
+        if (!dir)
+                return why_set(why, -ENOMEM, "out of memory");
+        options.dir = dir;
+        rc = overlay_open(&options, &a->overlay, why);
+        if (rc)
+                return rc;
+        a->rules = NULL;
+        engine_use_overlay(a->engine, a->overlay);
+        return 0;
+}
+
 static int start(struct agent *a, const struct seat_wish *first, char **why)
 {
         const struct mount_options *o = first->options;
@@ -195,6 +218,8 @@ static int start(struct agent *a, const struct seat_wish *first, char **why)
                 rc = hashing_start(a, why);
         if (rc == 0)
                 rc = engine_new(a->source, o->coherence, o->watch, a->hashing, &a->engine, why);
+        if (rc == 0)
+                rc = overlay_start(a, why);
         if (rc == 0)
                 rc = seat_make(a, first, why);
         return rc;
@@ -224,6 +249,8 @@ int agent_serve(struct agent *a, struct daemon *d, const struct seat_wish *first
         (void)uv_run(&a->loop, UV_RUN_DEFAULT);
         engine_free(a->engine);
         hashing_free(a->hashing);
+        overlay_free(a->overlay);
+        rules_free(a->rules);
         (void)uv_loop_close(&a->loop);
         return rc;
 }

@@ -24,6 +24,8 @@ struct agent {
         const struct daemon *daemon;
         struct engine *engine;
         struct hashing *hashing;
+        struct rules *rules;     /* those to begin with, owned until the overlay has them; NULL: nothing is an artifact */
+        struct overlay *overlay; /* NULL without rules */
         /* Loop thread only. */
         uv_loop_t loop;
         uv_signal_t terminate, interrupt;
@@ -56,5 +58,5 @@ void agent_ring_locked(struct agent *a) REQUIRES(a->lock);
 int agent_record(struct agent *a);
 
 /* Be the agent until the last mount ends: all of `dsfs mount` once the command line is understood and the source is claimed. `a` has its
- * first four members and the claim. 0, or -errno and *why when it did not come to a mount. */
+ * first three members, the rules and the claim. 0, or -errno and *why when it did not come to a mount. */
 int agent_serve(struct agent *a, struct daemon *d, const struct seat_wish *first, char **why);

@@ -147,6 +147,7 @@ static int start_mount(struct agent *a, struct seat *s, char **why)
                 .allow_other = o->allow_other,
                 .xattr = o->xattr,
                 .squash = o->squash,
+                .overlay = a->overlay,
                 .max_fds = o->max_fds,
         };
         int rc = fs_mount_new(&options, &s->mount, why);

@@ -126,7 +126,7 @@ static struct ident own_ident(unsigned self)
 static void use_pin(unsigned self, struct dice *d)
 {
         struct ident id = own_ident(self);
-        struct node *n = node_intern(nodes, &id, S_IFREG);
+        struct node *n = node_intern(nodes, &id, S_IFREG, 0);
         struct held h;
 
         must(n, "node_intern");
@@ -170,7 +170,7 @@ static void upgrade(unsigned whose, struct dice *d)
 static void use_names(struct node *n, struct dice *d)
 {
         struct ident dir_ident = ident_number(1 + dice_roll(d, DIRS));
-        struct node *dir = node_intern(nodes, &dir_ident, S_IFDIR);
+        struct node *dir = node_intern(nodes, &dir_ident, S_IFDIR, 0);
         char text[NAME_BYTES_MAX + 1];
         char name[8];
         struct node *other;
@@ -237,7 +237,7 @@ static void *hammer(void *arg)
 
                 if (i % CLOCK_EVERY == 0 && clock_now_ns() >= deadline)
                         break;
-                n = node_intern(nodes, &id, S_IFREG);
+                n = node_intern(nodes, &id, S_IFREG, 0);
                 must(n, "node_intern");
                 must(ident_equal(&n->ident, &id), "interned as somebody else");
                 switch (dice_roll(&d, 64)) {

@@ -20,7 +20,7 @@ static struct node *intern(void)
 
         numbers++;
         cr_assert(ident_from_handle(1, &numbers, sizeof(numbers), &id));
-        n = node_intern(table, &id, S_IFREG);
+        n = node_intern(table, &id, S_IFREG, 0);
         cr_assert_not_null(n);
         return n;
 }
@@ -188,7 +188,7 @@ Test(name, a_directory_made_of_a_recycled_record_has_no_names_of_the_old)
         cr_assert(node_drop(table, dir, 1));
         name_clear_node(names, dir);
         node_recycle(table, dir);
-        again = node_intern(table, &id, S_IFDIR);
+        again = node_intern(table, &id, S_IFDIR, 0);
         cr_assert_eq(again, dir, "the record is used again");
         cr_assert_eq(belief(again, "a"), NODE_NONE);
 }

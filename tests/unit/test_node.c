@@ -34,7 +34,7 @@ static struct ident ident(uint32_t number)
 static struct node *intern(uint32_t number)
 {
         struct ident id = ident(number);
-        struct node *n = node_intern(table, &id, S_IFREG | 0644);
+        struct node *n = node_intern(table, &id, S_IFREG | 0644, 0);
 
         cr_assert_not_null(n);
         return n;
@@ -74,7 +74,7 @@ Test(node, the_type_is_kept_and_the_permissions_are_not)
 {
         struct ident id = ident(1);
 
-        cr_assert_eq(node_intern(table, &id, S_IFDIR | 0755)->type, S_IFDIR);
+        cr_assert_eq(node_intern(table, &id, S_IFDIR | 0755, 0)->type, S_IFDIR);
 }
 
 Test(node, nobody_unknown_is_found)

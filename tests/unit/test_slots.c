@@ -21,7 +21,7 @@ static struct node *intern(void)
 
         numbers++;
         cr_assert(ident_from_handle(1, &numbers, sizeof(numbers), &id));
-        n = node_intern(table, &id, S_IFREG);
+        n = node_intern(table, &id, S_IFREG, 0);
         cr_assert_not_null(n);
         return n;
 }

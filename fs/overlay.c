@@ -1,0 +1,274 @@
+#include "fs/overlay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "cache/base/err.h"
+#include "cache/base/fd.h"
+
+#define PRIVATE_MODE 0700
+
+static int say(char **why, int rc, const char *doing, const char *path)
+{
+        if (asprintf(why, "%s %s: %s", doing, path, strerror(-rc)) < 0)
+                *why = NULL;
+        return rc;
+}
+
+/*
+ * Opening
+ */
+
+static int make_directories(const char *dir)
+{
+        char path[PATH_MAX];
+        size_t len = strlen(dir);
+
+        if (len >= sizeof(path))
+                return -ENAMETOOLONG;
+        memcpy(path, dir, len + 1);
+        for (size_t at = 1; at <= len; at++) {
+                if (path[at] != '/' && path[at] != '\0')
+                        continue;
+                path[at] = '\0';
+                if (mkdir(path, PRIVATE_MODE) < 0 && errno != EEXIST)
+                        return -errno;
+                path[at] = at == len ? '\0' : '/';
+        }
+        return 0;
+}
+
+/* The directory `name` in `dirfd`, made if it is missing. The descriptor, or -errno. */
+static int open_part(int dirfd, const char *name)
+{
+        int fd;
+
+        if (mkdirat(dirfd, name, PRIVATE_MODE) < 0 && errno != EEXIST)
+                return -errno;
+        fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
+/* tree/ stands for the source's root: it has its owner and mode. What is above keeps others out. */
+static int dress_tree(int fd, const char *source)
+{
+        struct stat st;
+
+        if (stat(source, &st) < 0)
+                return -errno;
+        if (geteuid() == 0 && fchown(fd, st.st_uid, st.st_gid) < 0)
+                return -errno;
+        return fchmod(fd, st.st_mode & 07777) < 0 ? -errno : 0;
+}
+
+static int open_layers(struct overlay *o)
+{
+        CLEANUP_FREE char *path = NULL;
+        CLEANUP_FREE char *canonical = NULL;
+        CLEANUP_FD int fd = open_part(o->dir_fd, "tree");
+        int rc = fd < 0 ? fd : dress_tree(fd, o->source);
+
+        if (rc < 0)
+                return rc;
+        if (asprintf(&path, "%s/tree", o->dir) < 0)
+                return -ENOMEM;
+        canonical = realpath(path, NULL);
+        if (!canonical)
+                return -errno;
+        rc = layer_open_both(o->source, canonical, &o->source_layer, &o->layer);
+        if (rc == 0)
+                layer_apart(&o->layer, &o->source_layer);
+        return rc;
+}
+
+static int open_parts(struct overlay *o)
+{
+        int rc = make_directories(o->dir);
+
+        if (rc < 0)
+                return rc;
+        o->dir_fd = rc = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (rc < 0)
+                return -errno;
+        if (fchmod(o->dir_fd, PRIVATE_MODE) < 0)
+                return -errno;
+        o->kept_fd = rc = open_part(o->dir_fd, "kept");
+        if (rc >= 0)
+                o->moving_fd = rc = open_part(o->dir_fd, "moving");
+        if (rc >= 0)
+                o->saved_fd = rc = open_part(o->dir_fd, "saved");
+        return rc < 0 ? rc : open_layers(o);
+}
+
+int overlay_open(const struct overlay_options *options, struct overlay **ret, char **why)
+{
+        struct overlay *o = calloc(1, sizeof(*o));
+        int rc;
+
+        if (!o)
+                return say(why, -ENOMEM, "cannot open the overlay", options->dir);
+        o->dir_fd = o->kept_fd = o->moving_fd = o->saved_fd = -1;
+        o->source_layer.root_fd = o->layer.root_fd = -1;
+        atomic_init(&o->epoch, 1);
+        mutex_init(&o->lock);
+        o->dir = strdup(options->dir);
+        o->source = strdup(options->source);
+        rc = o->dir && o->source ? open_parts(o) : -ENOMEM;
+        if (rc < 0) {
+                overlay_free(o);
+                return say(why, rc, "cannot open the overlay", options->dir);
+        }
+        overlay_set_rules(o, options->rules);
+        *ret = o;
+        return 0;
+}
+
+void overlay_free(struct overlay *o)
+{
+        if (!o)
+                return;
+        mutex_lock(&o->lock);
+        for (size_t i = 0; i < o->past_count; i++)
+                rules_free(o->past[i]);
+        free(o->past);
+        mutex_unlock(&o->lock);
+        mutex_release(&o->lock);
+        layer_release(&o->layer);
+        layer_release(&o->source_layer);
+        fd_close(&o->saved_fd);
+        fd_close(&o->moving_fd);
+        fd_close(&o->kept_fd);
+        fd_close(&o->dir_fd);
+        free(o->dir);
+        free(o->source);
+        free(o);
+}
+
+void overlay_listen(struct overlay *o, const struct overlay_listener *listener, void *arg)
+{
+        o->listener_arg = arg;
+        o->listener = listener;
+}
+
+bool overlay_beside_source(const struct overlay *o)
+{
+        return o->layer.fs == 0;
+}
+
+void overlay_watched(struct overlay *o, bool watched)
+{
+        atomic_store(&o->watched, watched);
+}
+
+/*
+ * Rules
+ */
+
+/* Those before are kept, for nodes remember their places in them: there are as many as somebody has edited the configuration. */
+void overlay_set_rules(struct overlay *o, struct rules *rules)
+{
+        struct rules **more;
+
+        mutex_lock(&o->lock);
+        more = realloc(o->past, (o->past_count + 1) * sizeof(*o->past));
+        if (more) {
+                o->past = more;
+                o->past[o->past_count++] = rules;
+        }
+        mutex_unlock(&o->lock);
+        atomic_store(&o->rules, rules);
+        overlay_raise_epoch(o);
+}
+
+const struct rules *overlay_rules(struct overlay *o)
+{
+        return atomic_load(&o->rules);
+}
+
+void overlay_raise_epoch(struct overlay *o)
+{
+        atomic_fetch_add(&o->epoch, 1);
+}
+
+/*
+ * Shadows
+ */
+
+static int open_beneath(int root, const char *path, unsigned long long flags)
+{
+        struct open_how how = {.flags = flags | O_NOFOLLOW | O_CLOEXEC,
+                               .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+        int fd = (int)syscall(SYS_openat2, root, *path ? path : ".", &how, sizeof(how));
+
+        return fd < 0 ? -errno : fd;
+}
+
+int overlay_shadow(const struct overlay *o, const char *path)
+{
+        int fd = open_beneath(o->layer.root_fd, path, O_PATH | O_DIRECTORY);
+
+        /* Where an artifact of another kind stands now, there is no shadow. */
+        return fd == -ENOTDIR || fd == -ELOOP ? -ENOENT : fd;
+}
+
+/* Make the shadow `name` of the source's `like`, in `dirfd`. */
+static int make_shadow(const struct overlay *o, int dirfd, const char *name, const char *like)
+{
+        CLEANUP_FD int there = open_beneath(o->source_layer.root_fd, like, O_PATH | O_DIRECTORY);
+        CLEANUP_FD int fd = -1;
+        struct stat st;
+
+        if (there < 0)
+                return there;
+        if (fstat(there, &st) < 0)
+                return -errno;
+        if (mkdirat(dirfd, name, PRIVATE_MODE) < 0)
+                return errno == EEXIST ? 0 : -errno;
+        fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        if (geteuid() == 0 && fchown(fd, st.st_uid, st.st_gid) < 0)
+                return -errno;
+        return fchmod(fd, st.st_mode & 07777) < 0 ? -errno : 0;
+}
+
+int overlay_shadow_make(const struct overlay *o, const char *path)
+{
+        CLEANUP_FD int fd = openat(o->layer.root_fd, ".", O_PATH | O_CLOEXEC);
+        char above[PATH_MAX];
+
+        for (const char *at = path; *at && fd >= 0;) {
+                size_t len = strcspn(at, "/");
+                size_t upto = (size_t)(at - path) + len;
+                char name[NAME_MAX + 1];
+                int next;
+                int rc = len <= NAME_MAX && upto < sizeof(above) ? 0 : -ENAMETOOLONG;
+
+                if (rc < 0)
+                        return rc;
+                memcpy(name, at, len);
+                name[len] = '\0';
+                memcpy(above, path, upto);
+                above[upto] = '\0';
+                next = open_beneath(fd, name, O_PATH | O_DIRECTORY);
+                if (next == -ENOENT) {
+                        rc = make_shadow(o, fd, name, above);
+                        next = rc < 0 ? rc : open_beneath(fd, name, O_PATH | O_DIRECTORY);
+                }
+                if (next < 0)
+                        return next;
+                fd_close(&fd);
+                fd = next;
+                at += len + (at[len] == '/');
+        }
+        return fd < 0 ? -errno : fd_steal(&fd);
+}
