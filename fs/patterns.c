@@ -374,3 +374,8 @@ bool patterns_negated(const struct patterns *p, int index)
 {
         return p->list[index].negated;
 }
+
+bool patterns_can_match(const struct patterns *p, int index)
+{
+        return !p->list[index].dead && p->list[index].count > 0;
+}

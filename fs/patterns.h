@@ -29,3 +29,6 @@ const struct pattern_place *patterns_enter(struct patterns *p, const struct patt
 int patterns_find(const struct patterns *p, const struct pattern_place *dir, const char *name, size_t len, bool is_dir);
 
 bool patterns_negated(const struct patterns *p, int index);
+
+/* Whether anything can match it. */
+bool patterns_can_match(const struct patterns *p, int index);

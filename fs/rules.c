@@ -11,6 +11,7 @@ struct rules {
         struct patterns *patterns;
         struct rule *list; /* with all that it points to owned */
         size_t count;
+        const struct pattern_place *root;
 };
 
 static void rule_release(struct rule *r)
@@ -60,7 +61,10 @@ static int compile(struct rules *r)
                 return -ENOMEM;
         for (size_t i = 0; i < r->count; i++)
                 texts[i] = r->list[i].pattern;
-        return patterns_new(texts, r->count, &r->patterns);
+        if (patterns_new(texts, r->count, &r->patterns))
+                return -ENOMEM;
+        r->root = patterns_root(r->patterns);
+        return 0;
 }
 
 int rules_new(const struct rule *list, size_t count, struct rules **ret)
@@ -104,7 +108,25 @@ const struct rule *rules_list(const struct rules *r, size_t *count)
 
 const struct pattern_place *rules_root(const struct rules *r)
 {
-        return patterns_root(r->patterns);
+        return r->root;
+}
+
+bool rules_can_match(const struct rules *r, size_t index)
+{
+        return patterns_can_match(r->patterns, (int)index);
+}
+
+int rules_move_root(struct rules *r, const char *path)
+{
+        while (*path) {
+                size_t len = strcspn(path, "/");
+
+                r->root = patterns_enter(r->patterns, r->root, path, len);
+                if (!r->root)
+                        return -ENOMEM;
+                path += len + (path[len] == '/');
+        }
+        return 0;
 }
 
 const struct pattern_place *rules_enter(const struct rules *r, const struct pattern_place *place, const char *name, size_t len)

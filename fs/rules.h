@@ -40,6 +40,13 @@ void rules_free(struct rules *r);
 /* In the order given. */
 const struct rule *rules_list(const struct rules *r, size_t *count);
 
+/* Whether anything can match the pattern of a rule. */
+bool rules_can_match(const struct rules *r, size_t index);
+
+/* The patterns are relative to a directory above the source, which is at `path` ("a/b") in it: a place further down is the root from now
+ * on. Before anyone uses the rules. 0 or -ENOMEM. */
+int rules_move_root(struct rules *r, const char *path);
+
 /* The place of the source's root, and of the directory `name` in the one at `place`: constant, live as long as the rules. NULL without
  * memory. Any thread. */
 const struct pattern_place *rules_root(const struct rules *r);

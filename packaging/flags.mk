@@ -8,7 +8,7 @@ endif
 
 DSFS_DEPS ?= $(or $(XDG_CACHE_HOME),$(or $(HOME),/root)/.cache)/dsfs/deps
 FUSE_MIN := 3.18.2
-PKGS := libuv jansson libxxhash lmdb
+PKGS := libuv jansson libxxhash lmdb yaml-0.1
 
 # The system's own libfuse first, else ours. Either takes liburing and libnuma in with it.
 FUSE_PC := $(if $(shell pkg-config --atleast-version=$(FUSE_MIN) fuse3 2>/dev/null && echo yes),,$(DSFS_DEPS)/current/lib/pkgconfig)

@@ -23,6 +23,10 @@ SYNC_SRCS += \
 	sync/agent/cmd_status.c \
 	sync/agent/cmd_umount.c \
 	sync/agent/cmd_wait.c \
+	sync/agent/config.c \
+	sync/agent/config_artifacts.c \
+	sync/agent/config_doc.c \
+	sync/agent/config_keys.c \
 	sync/agent/daemon.c \
 	sync/agent/follow.c \
 	sync/agent/hash_progress.c \
@@ -32,8 +36,10 @@ SYNC_SRCS += \
 	sync/agent/place.c \
 	sync/agent/prewarm.c \
 	sync/agent/prewarm_walk.c \
+	sync/agent/presets.c \
 	sync/agent/record.c \
 	sync/agent/report.c \
+	sync/agent/rule_list.c \
 	sync/agent/seat.c \
 	sync/agent/state.c \
 	sync/agent/taking.c \

@@ -53,3 +53,4 @@ TEST_LIB_SRCS += tests/lib/naive.c tests/stress/tree_edit.c
 STRESS += tests/stress/cache_property.c tests/stress/cache_kill.c tests/stress/cache_scribble.c
 UNIT_TESTS += tests/unit/test_record.c tests/unit/test_scope.c tests/unit/test_hash.c tests/unit/test_scan.c tests/unit/test_check.c \
 	tests/unit/test_store.c tests/unit/test_update.c
+UNIT_TESTS += tests/unit/test_config.c

@@ -91,5 +91,7 @@ Test(options, a_wrong_value_is_named_with_what_is_allowed)
 
 Test(options, an_unknown_key_is_named_with_those_there_are)
 {
-        refused("speed=high", "speed", "transport, watch, coherence, prewarm, xattr, owner, readonly, ro, allow_other, name, max_fds");
+        refused("speed=high", "speed",
+                "gitignored, coherence, profile, owner, overlay_budget, view_uid, view_gid, transport, watch, prewarm, xattr, readonly, "
+                "ro, allow_other, name, max_fds");
 }
