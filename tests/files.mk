@@ -54,3 +54,4 @@ STRESS += tests/stress/cache_property.c tests/stress/cache_kill.c tests/stress/c
 UNIT_TESTS += tests/unit/test_record.c tests/unit/test_scope.c tests/unit/test_hash.c tests/unit/test_scan.c tests/unit/test_check.c \
 	tests/unit/test_store.c tests/unit/test_update.c
 UNIT_TESTS += tests/unit/test_config.c
+MOUNT_TESTS += tests/mount/test_cli_config.c

@@ -65,7 +65,9 @@ static int become_agent(struct making *m, struct daemon *d, char **why)
         agent.claim = &m->claim;
         if (!m->foreground)
                 open_log(m);
-        rc = agent_serve(&agent, d, &first, why);
+        rc = config_rules(m->config, &agent.rules, why);
+        if (rc == 0)
+                rc = agent_serve(&agent, d, &first, why);
         making_leave(m, rc != 0);
         return rc;
 }
@@ -107,19 +109,32 @@ static enum exit_code mount_made(struct making *m)
 static const struct option long_options[] = {
         {"foreground", no_argument, NULL, 'f'}, {"options", required_argument, NULL, 'o'}, {"help", no_argument, NULL, 'h'}, {0}};
 
-/* What can be said before anything is done. 0 or -errno and *why. */
-static int prepare(struct making *m, int argc, char **argv, char **why)
+/* What files say goes for this mount unless `-o` says otherwise. */
+static int configure(struct making *m, char **why)
 {
-        int rc = place_source(argv[0], &m->source, why);
+        CLEANUP_FREE char *command = steal_ptr(&m->options_text);
+        CLEANUP_FREE char *said = NULL;
+        int rc = config_load(m->source, command, &m->config, why);
 
         if (rc)
                 return rc;
+        mount_options_release(&m->options);
+        m->options = m->config->options;
+        m->config->options.name = NULL;
+        said = config_options_text(m->config, false);
+        m->options_text = said ? text_new("%s,%s", said, command ? command : "") : NULL;
+        return m->options_text ? 0 : why_set(why, -ENOMEM, "out of memory");
+}
+
+/* What can be said before anything is done. 0 or -errno and *why. */
+static int prepare(struct making *m, int argc, char **argv, char **why)
+{
+        int rc = argc == 2 ? path_canonical_place(argv[1], &m->mountpoint) : 0;
+
         path_source_id(m->source, m->id);
         m->run = path_runtime();
         if (!m->run)
                 return why_set(why, -ENOMEM, "out of memory");
-        if (argc == 2)
-                rc = path_canonical_place(argv[1], &m->mountpoint);
         if (rc == -ENOENT)
                 return why_set(why, rc, "the mount point %s does not exist; `mkdir -p %s` first", argv[1], argv[1]);
         if (rc)
@@ -141,7 +156,8 @@ static enum exit_code run_mount(int argc, char **argv)
 {
         struct making m CLEANUP(making_release) = MAKING_NONE;
         CLEANUP_FREE char *why = NULL;
-        int c;
+        enum exit_code code = EXIT_FAILED;
+        int c, rc;
 
         mount_options_init(&m.options);
         while ((c = getopt_long(argc, argv, "fo:h", long_options, NULL)) != -1) {
@@ -159,9 +175,16 @@ static enum exit_code run_mount(int argc, char **argv)
         }
         if (argc - optind < 1 || argc - optind > 2)
                 return command_usage("mount", "a source and at most one mount point are needed");
-        if (prepare(&m, argc - optind, argv + optind, &why)) {
+        rc = place_source(argv[optind], &m.source, &why);
+        if (rc == 0) {
+                rc = configure(&m, &why);
+                code = rc == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
+        }
+        if (rc == 0)
+                rc = prepare(&m, argc - optind, argv + optind, &why);
+        if (rc) {
                 log_error("%s", why_text(why));
-                return EXIT_FAILED;
+                return code;
         }
         return mount_made(&m);
 }

@@ -14,6 +14,7 @@
 #include "sync/serve/why.h"
 
 #define SYSTEM_FILE "/etc/dsfs/config.yaml"
+#define BY_COMMAND "-o"
 
 /*
  * Which files there are
@@ -238,7 +239,7 @@ static int take_command(struct config *c, const char *command, char **why)
                 if (!keys[i].about || !(keys[i].setters & CONFIG_COMMAND) || !mount_options_mention(command, &keys[i]))
                         continue;
                 free(c->origins[i]);
-                c->origins[i] = strdup("-o");
+                c->origins[i] = strdup(BY_COMMAND);
         }
         return rc;
 }
@@ -308,11 +309,22 @@ char *config_options_text(const struct config *c, bool shared)
                 CLEANUP_FREE char *before = NULL;
                 CLEANUP_FREE char *value = NULL;
 
-                if (!c->origins[i] || !(keys[i].setters & CONFIG_COMMAND) || (!shared && (keys[i].setters & CONFIG_SHARED)))
+                if (!c->origins[i] || strcmp(c->origins[i], BY_COMMAND) == 0 || !(keys[i].setters & CONFIG_COMMAND) ||
+                    (!shared && (keys[i].setters & CONFIG_SHARED)))
                         continue;
                 value = config_key_text(&c->options, &keys[i]);
                 before = text;
                 text = value ? text_new("%s%s%s=%s", before, *before ? "," : "", keys[i].name, value) : NULL;
         }
         return text;
+}
+
+int config_rules(const struct config *c, struct rules **ret, char **why)
+{
+        const struct rule_list *lists[] = {&c->artifacts};
+
+        *ret = NULL;
+        if (c->artifacts.count == 0)
+                return 0;
+        return rule_list_compile(lists, ARRAY_LEN(lists), ret) ? why_set(why, -ENOMEM, "out of memory") : 0;
 }

@@ -25,6 +25,7 @@ void making_release(struct making *m)
 {
         mount_options_release(&m->options);
         free(m->options_text);
+        config_free(m->config);
         free(m->source);
         free(m->mountpoint);
         free(m->run);

@@ -7,13 +7,15 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "sync/agent/config.h"
 #include "sync/agent/options.h"
 #include "sync/agent/paths.h"
 
 /* Texts are owned. */
 struct making {
         struct mount_options options;
-        char *options_text; /* the same, as it was given */
+        char *options_text; /* as given; once the configuration is known, with what files say of this mount alone in front */
+        struct config *config;
         bool foreground;
         char *source;
         char *mountpoint; /* NULL until it is known: the default place depends on the name */
