@@ -1,21 +1,13 @@
 # Steps of test_npm.c: what tests/e2e/npm/package-lock.json names, installed from the registry that npm is configured for, and at work.
-# All steps of a run share one cache, so that each tarball is fetched once.
-export npm_config_cache=$E2E_CACHE/npm npm_config_audit=false npm_config_fund=false npm_config_update_notifier=false
-PATH=$PWD/node_modules/.bin:$PATH
-export npm_config_loglevel=error npm_config_fetch_retries=5 npm_config_fetch_timeout=60000 NO_COLOR=1
+. "$E2E/npm_cache.sh"
 
-# Once a run, in neither the plain directory nor the mount: the cache filled.
 fetch() {
-        [ ! -e "$E2E_CACHE/npm-filled" ] || return 0
-        cp "$E2E"/npm/package*.json .
-        npm ci --ignore-scripts --prefer-offline >/dev/null
-        rm -r node_modules package*.json
-        : >"$E2E_CACHE/npm-filled"
+        fetch_locked npm
 }
 
 install() {
         cp "$E2E"/npm/package*.json .
-        npm ci --ignore-scripts --offline >/dev/null
+        npm_ci
 }
 
 # Everything is there as the lockfile says.

@@ -49,7 +49,7 @@ static void put_env(const char **slot, const char *name, const char *dir, const 
 static const char *const *tool_env(const struct fixture *f)
 {
         static const char *env[9] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC", "SOURCE_DATE_EPOCH=1700000000"};
-        const char *home = getenv("HOME"), *run = getenv("DSFS_TEST_RUN");
+        const char *home = getenv("HOME"), *run = getenv("DSFS_TEST_RUN"), *cache = getenv("DSFS_E2E_CACHE");
 
         if (env[4])
                 return env;
@@ -57,7 +57,11 @@ static const char *const *tool_env(const struct fixture *f)
         put_env(&env[4], "NPM_CONFIG_USERCONFIG", home ? home : "/root", "/.npmrc");
         put_env(&env[5], "HOME", f->base, "/home");
         put_env(&env[6], "E2E", tool_path("."), "");
-        put_env(&env[7], "E2E_CACHE", run && *run ? run : f->base, "/e2e-cache"); /* one for all tests of a run */
+        /* One for all tests of a run, or of several. */
+        if (cache && *cache)
+                put_env(&env[7], "E2E_CACHE", cache, "");
+        else
+                put_env(&env[7], "E2E_CACHE", run && *run ? run : f->base, "/e2e-cache");
         return env;
 }
 
@@ -81,17 +85,23 @@ const char *tool(struct fixture *f, const char *dir, const char *script, const c
         return keep(out);
 }
 
-void tool_compare_output(struct fixture *f, const char *script, const char *step)
+void tool_same(const char *want, const char *have, const char *what)
 {
-        const char *want = tool(f, f->plain, script, step);
-        const char *have = tool(f, f->mnt, script, step);
         struct trace *want_text = trace_new(), *have_text = trace_new();
 
         trace_add(want_text, "%s", want);
         trace_add(have_text, "%s", have);
-        trace_must_equal(want_text, have_text, at(script, "%s says in the mount", step));
+        trace_must_equal(want_text, have_text, what);
         trace_free(want_text);
         trace_free(have_text);
+}
+
+void tool_compare_output(struct fixture *f, const char *script, const char *step)
+{
+        const char *want = tool(f, f->plain, script, step);
+        const char *have = tool(f, f->mnt, script, step);
+
+        tool_same(want, have, at(script, "%s says in the mount", step));
 }
 
 void tool_compare(struct fixture *f, const char *script, const char *step)

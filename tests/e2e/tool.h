@@ -17,6 +17,9 @@ void tool_compare(struct fixture *f, const char *script, const char *step);
 /* As tool_compare() for steps that leave different files each time: outputs only. */
 void tool_compare_output(struct fixture *f, const char *script, const char *step);
 
+/* Two outputs are equal; else fail with the first line that differs. */
+void tool_same(const char *want, const char *have, const char *what);
+
 /* Where a file of tests/e2e/ is, absolute. */
 const char *tool_path(const char *name);
 

@@ -1,6 +1,7 @@
 /*
  * Criterion tests on mounts: CASE runs its body on a mount of each of the four variants {ext4, tmpfs} x {io_uring, /dev/fuse};
- * SCRIPT compares a script in the mount with the same in a plain directory; CASE_WITH names its own variants.
+ * SCRIPT compares a script in the mount with the same in a plain directory; CASE_WITH names its own variants; CASE_UNMOUNTED leaves it to
+ * the body to mount, once it has filled the source.
  */
 #pragma once
 
@@ -19,10 +20,18 @@ static inline void case_failed(const char *message)
         cr_assert_fail("%s", message);
 }
 
-static inline struct fixture *case_start(const struct variant *v)
+static inline struct fixture *case_prepare(const struct variant *v)
 {
         test_on_fail(case_failed);
-        return fixture_new(v);
+        return fixture_prepare(v);
+}
+
+static inline struct fixture *case_start(const struct variant *v)
+{
+        struct fixture *f = case_prepare(v);
+
+        fixture_mount(f);
+        return f;
 }
 
 /* Both watches are had by every theme: one on each filesystem of each transport. */
@@ -33,7 +42,7 @@ static const struct variant case_variants[] __attribute__((unused)) = {
         {.backing = ON_TMPFS, .transport = BY_DEV, .watch = WATCH_BY_FANOTIFY},
 };
 
-#define CASE_WITH(suite, name, variants)                                                                                                   \
+#define CASE_BEGUN(suite, name, variants, begin)                                                                                           \
         static void suite##_##name##_body(struct fixture *f);                                                                              \
         ParameterizedTestParameters(suite, name)                                                                                           \
         {                                                                                                                                  \
@@ -41,12 +50,16 @@ static const struct variant case_variants[] __attribute__((unused)) = {
         }                                                                                                                                  \
         ParameterizedTest(struct variant *v, suite, name, .timeout = CASE_SECONDS)                                                         \
         {                                                                                                                                  \
-                struct fixture *f = case_start(v);                                                                                         \
+                struct fixture *f = begin(v);                                                                                              \
                                                                                                                                            \
                 suite##_##name##_body(f);                                                                                                  \
                 fixture_free(f);                                                                                                           \
         }                                                                                                                                  \
         static void suite##_##name##_body(struct fixture *f)
+
+#define CASE_WITH(suite, name, variants) CASE_BEGUN(suite, name, variants, case_start)
+
+#define CASE_UNMOUNTED(suite, name, variants) CASE_BEGUN(suite, name, variants, case_prepare)
 
 #define CASE(suite, name) CASE_WITH(suite, name, case_variants)
 
