@@ -8,6 +8,7 @@
 #include "cache/base/fd.h"
 #include "fs/backing.h"
 #include "fs/later.h"
+#include "fs/owner.h"
 #include "fs/reach.h"
 
 #define WRITE_BITS ((mode_t)(S_IWUSR | S_IWGRP | S_IWOTH))
@@ -62,11 +63,31 @@ struct entry_since entry_since(const struct fs_mount *m, const struct node *dir)
         return (struct entry_since){.seq = atomic_load(&dir->seq), .changes = atomic_load(&m->changes)};
 }
 
+static mode_t mode_shown(const struct node *n, mode_t mode)
+{
+        return node_is(n, NODE_READONLY) && !S_ISDIR(mode) ? mode & ~WRITE_BITS : mode;
+}
+
 void entry_show(const struct fs_mount *m, const struct node *n, struct stat *st)
 {
-        st->st_ino = layer_ino(layer_of(m, n), st->st_ino);
-        if (node_is(n, NODE_READONLY) && !S_ISDIR(st->st_mode))
-                st->st_mode &= ~WRITE_BITS;
+        const struct layer *l = layer_of(m, n);
+        struct owner o = owner_shown(m, l, (struct owner){.uid = st->st_uid, .gid = st->st_gid});
+
+        st->st_ino = layer_ino(l, st->st_ino);
+        st->st_mode = mode_shown(n, st->st_mode);
+        st->st_uid = o.uid;
+        st->st_gid = o.gid;
+}
+
+void entry_show_statx(const struct fs_mount *m, const struct node *n, struct statx *stx)
+{
+        const struct layer *l = layer_of(m, n);
+        struct owner o = owner_shown(m, l, (struct owner){.uid = stx->stx_uid, .gid = stx->stx_gid});
+
+        stx->stx_ino = layer_ino(l, stx->stx_ino);
+        stx->stx_mode = (uint16_t)mode_shown(n, stx->stx_mode);
+        stx->stx_uid = o.uid;
+        stx->stx_gid = o.gid;
 }
 
 int entry_fill(struct fs_mount *m, struct node *dir, const struct place *p, const char *name, struct fuse_entry_param *ret)

@@ -30,6 +30,7 @@ struct node *entry_tell(struct fs_mount *m, struct node *dir, const struct place
 
 /* Make of a backing object's attributes what the mount shows. */
 void entry_show(const struct fs_mount *m, const struct node *n, struct stat *st);
+void entry_show_statx(const struct fs_mount *m, const struct node *n, struct statx *stx);
 
 /* The node's attributes as the mount shows them, from its descriptor. 0 or -errno. */
 int entry_attr(struct fs_mount *m, struct node *n, struct stat *ret);

@@ -19,6 +19,7 @@ FS_SRCS := \
 	fs/ops_remove.c \
 	fs/ops_slow.c \
 	fs/overlay.c \
+	fs/owner.c \
 	fs/patterns.c \
 	fs/place.c \
 	fs/privs.c \

@@ -25,6 +25,8 @@ enum fs_profile {
         FS_PROFILE_DATA,   /* large files, many writes: open files are passed through to their backing (needs CAP_SYS_ADMIN) */
 };
 
+#define FS_VIEW_AS_IS ((uint32_t)-1)
+
 enum fs_coherence {
         FS_COHERENCE_EVENTS, /* the kernel caches for ever; fs_tell_*() takes back */
         FS_COHERENCE_STRICT, /* the source raises no events: nothing is cached across opens */
@@ -39,8 +41,10 @@ struct fs_options {
         enum fs_coherence coherence;
         bool readonly;
         bool allow_other;
-        bool xattr;              /* extended attributes and POSIX ACLs */
-        bool squash;             /* what is created belongs to the owner of the source's root */
+        bool xattr;     /* extended attributes and POSIX ACLs */
+        bool squash;    /* what is created belongs to the owner of the source's root */
+        uid_t view_uid; /* whose everything is shown to be; or FS_VIEW_AS_IS */
+        gid_t view_gid;
         struct overlay *overlay; /* where artifacts live, borrowed; NULL: there are none */
         unsigned max_fds;        /* descriptors the mount may keep open for nodes; 0: chosen from RLIMIT_NOFILE */
 };

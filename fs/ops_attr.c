@@ -17,6 +17,7 @@
 #include "fs/entry.h"
 #include "fs/later.h"
 #include "fs/ops.h"
+#include "fs/owner.h"
 #include "fs/place.h"
 #include "fs/privs.h"
 #include "fs/reach.h"
@@ -25,19 +26,14 @@
 #define SET_OWNER (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)
 #define SET_TIMES (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)
 
-/* Everybody's files are the source owner's; who wants otherwise is told that it worked, as it would have for their purpose. */
-static int set_owner(struct fs_mount *m, int fd, const struct stat *attr, int to_set)
+static int set_owner(struct fs_mount *m, const struct node *n, int fd, const struct stat *attr, int to_set)
 {
-        uid_t uid = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : (uid_t)-1;
-        gid_t gid = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : (gid_t)-1;
+        struct owner o = {
+                .uid = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : (uid_t)-1,
+                .gid = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : (gid_t)-1,
+        };
 
-        if (m->options.squash) {
-                atomic_fetch_add(&m->chowns_ignored, 1);
-                return privs_drop(fd);
-        }
-        if (fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
-                return -errno;
-        return privs_drop(fd);
+        return owner_set(m, n, fd, o);
 }
 
 static int set_mode(struct fs_mount *m, struct node *n, int fd, mode_t mode)
@@ -101,7 +97,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, s
                 return;
         }
         if (to_set & SET_OWNER)
-                rc = set_owner(m, h.fd, attr, to_set);
+                rc = set_owner(m, n, h.fd, attr, to_set);
         if (rc == 0 && (to_set & FUSE_SET_ATTR_MODE))
                 rc = set_mode(m, n, h.fd, attr->st_mode);
         if (rc == 0 && (to_set & FUSE_SET_ATTR_SIZE))
@@ -161,6 +157,20 @@ static void bearer_end(struct bearer *b, fuse_req_t req, int rc)
         fuse_reply_err(req, -rc);
 }
 
+/* The value is as the mount shows it. */
+static int xattr_write(const struct bearer *b, const char *name, const char *value, size_t size, int flags)
+{
+        CLEANUP_FREE char *copy = malloc(size + 1);
+        int rc;
+
+        if (!copy)
+                return -ENOMEM;
+        memcpy(copy, value, size);
+        owner_swap_acl(b->m, name, copy, size);
+        rc = b->open ? fsetxattr(b->h.fd, name, copy, size, flags) : setxattr(b->path.text, name, copy, size, flags);
+        return rc < 0 ? -errno : 0;
+}
+
 void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
         struct bearer b;
@@ -171,11 +181,8 @@ void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *v
         /* As with set-uid: nothing made through the mount runs with more than its user has. */
         if (rc == 0 && b.m->options.squash && strcmp(name, XATTR_NAME_CAPS) == 0)
                 rc = -EPERM;
-        if (rc == 0) {
-                rc = b.open ? fsetxattr(b.h.fd, name, value, size, flags) : setxattr(b.path.text, name, value, size, flags);
-                if (rc < 0)
-                        rc = -errno;
-        }
+        if (rc == 0)
+                rc = xattr_write(&b, name, value, size, flags);
         bearer_end(&b, req, rc);
 }
 
@@ -221,6 +228,8 @@ static void xattr_answer(fuse_req_t req, enum op op, fuse_ino_t ino, const char 
         }
         if (n == 0)
                 n = xattr_read(&b, name, buf, size);
+        if (n > 0 && name && size)
+                owner_swap_acl(b.m, name, buf, (size_t)n);
         slots_release(b.m->slots, &b.h);
         if (n < 0)
                 fuse_reply_err(req, (int)-n);

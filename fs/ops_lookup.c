@@ -100,7 +100,8 @@ void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct fuse_f
         if (rc == 0) {
                 if (statx(h.fd, "", AT_EMPTY_PATH | (flags & AT_STATX_SYNC_TYPE), (unsigned)mask, &stx) < 0)
                         rc = -errno;
-                stx.stx_ino = layer_ino(layer_of(m, n), stx.stx_ino);
+                else
+                        entry_show_statx(m, n, &stx);
                 slots_release(m->slots, &h);
         }
         if (rc < 0)

@@ -14,6 +14,7 @@
 #include "fs/entry.h"
 #include "fs/later.h"
 #include "fs/ops.h"
+#include "fs/owner.h"
 #include "fs/place.h"
 #include "fs/reach.h"
 #include "fs/worker.h"
@@ -70,11 +71,10 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 
         if (rc == 0 && (S_ISBLK(mode) || (S_ISCHR(mode) && rdev != 0)))
                 rc = -EPERM;
-        if (rc == 0) {
-                worker_create_as(k.m, req);
-                if (mknodat(k.p.fd, name, mode_allowed(k.m, mode), rdev) < 0)
-                        rc = -errno;
-        }
+        if (rc == 0)
+                rc = worker_create_in(k.m, req, &k.p);
+        if (rc == 0 && mknodat(k.p.fd, name, mode_allowed(k.m, mode), rdev) < 0)
+                rc = -errno;
         making_end(&k, req, rc);
 }
 
@@ -83,11 +83,10 @@ void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
         struct making k;
         int rc = making_begin(&k, req, OP_MKDIR, parent, name, true);
 
-        if (rc == 0) {
-                worker_create_as(k.m, req);
-                if (mkdirat(k.p.fd, name, mode) < 0)
-                        rc = -errno;
-        }
+        if (rc == 0)
+                rc = worker_create_in(k.m, req, &k.p);
+        if (rc == 0 && mkdirat(k.p.fd, name, mode) < 0)
+                rc = -errno;
         making_end(&k, req, rc);
 }
 
@@ -96,11 +95,10 @@ void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const cha
         struct making k;
         int rc = making_begin(&k, req, OP_SYMLINK, parent, name, false);
 
-        if (rc == 0) {
-                worker_create_as(k.m, req);
-                if (symlinkat(target, k.p.fd, name) < 0)
-                        rc = -errno;
-        }
+        if (rc == 0)
+                rc = worker_create_in(k.m, req, &k.p);
+        if (rc == 0 && symlinkat(target, k.p.fd, name) < 0)
+                rc = -errno;
         making_end(&k, req, rc);
 }
 
@@ -153,16 +151,18 @@ static bool keep_writer(struct fs_mount *m, struct node *n, int fd, bool pin)
 
 /* The kernel found no such name, but the host has made one since, and then the kernel asks nobody whether it may be opened. Whom nothing
  * would forbid it gets it as it is; others look it up once more (ESTALE), and the kernel decides. */
-static int open_made_since(const struct place *p, fuse_req_t req, const char *name, int flags, struct stat *st)
+static int open_made_since(const struct making *k, fuse_req_t req, int flags, struct stat *st)
 {
-        CLEANUP_FD int fd = reach_openat(p->fd, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
+        CLEANUP_FD int fd = reach_openat(k->p.fd, k->name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
         uid_t uid = fuse_req_ctx(req)->uid;
+        struct owner o;
 
         if (fd == -ENOENT || fd == -EMFILE || fd == -ENFILE)
                 return fd;
-        if (fd < 0 || fstat(fd, st) < 0 || !S_ISREG(st->st_mode) || st->st_dev != p->layer->dev)
+        if (fd < 0 || fstat(fd, st) < 0 || !S_ISREG(st->st_mode) || st->st_dev != k->p.layer->dev)
                 return -ESTALE;
-        if (uid != 0 && (uid != st->st_uid || !(st->st_mode & S_IRUSR) || !(st->st_mode & S_IWUSR)))
+        o = owner_shown(k->m, k->p.layer, (struct owner){.uid = st->st_uid, .gid = st->st_gid});
+        if (uid != 0 && (uid != o.uid || !(st->st_mode & S_IRUSR) || !(st->st_mode & S_IWUSR)))
                 return -ESTALE;
         if ((flags & O_TRUNC) && (ftruncate(fd, 0) < 0 || fstat(fd, st) < 0))
                 return -errno;
@@ -180,7 +180,7 @@ static int create_at(struct making *k, fuse_req_t req, mode_t mode, int flags, s
                 if (fd >= 0)
                         return fstat(fd, st) < 0 ? -errno : fd_steal(&fd);
                 if (rc == -EEXIST && !(flags & O_EXCL))
-                        rc = open_made_since(&k->p, req, k->name, flags, st);
+                        rc = open_made_since(k, req, flags, st);
                 if (rc != -ENOENT)
                         return rc;
         }
@@ -223,9 +223,10 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
         struct entry_since since = {0};
         int rc = making_begin(&k, req, OP_CREATE, parent, name, false);
 
+        if (rc == 0)
+                rc = worker_create_in(k.m, req, &k.p);
         if (rc == 0) {
                 since = entry_since(k.m, k.dir);
-                worker_create_as(k.m, req);
                 fd = rc = create_at(&k, req, mode, fi->flags, &e.attr);
         }
         if (rc >= 0)
@@ -254,8 +255,9 @@ void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file
         struct node *n = NULL;
         int rc = making_begin(&k, req, OP_TMPFILE, parent, NO_NAME, false);
 
+        if (rc == 0)
+                rc = worker_create_in(k.m, req, &k.p);
         if (rc == 0) {
-                worker_create_as(k.m, req);
                 fd = reach_openat(k.p.fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC | (fi->flags & O_EXCL), mode_allowed(k.m, mode));
                 rc = fd < 0 ? fd : fstat(fd, &e.attr) < 0 ? -errno : layer_ident(k.p.layer, fd, "", &ident);
         }

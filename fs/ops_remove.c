@@ -13,6 +13,7 @@
 #include "fs/entry.h"
 #include "fs/later.h"
 #include "fs/ops.h"
+#include "fs/owner.h"
 #include "fs/place.h"
 #include "fs/reach.h"
 #include "fs/worker.h"
@@ -200,6 +201,29 @@ static void end_moved(struct fs_mount *m, struct end *e, struct node *moved)
         place_changed(m, e->dir, &e->p, e->name);
 }
 
+/* What comes from an artifact to the source is the source owner's again. */
+static int claim(struct fs_mount *m, const struct end *from, const struct end *to, struct owner_claim *ret)
+{
+        if (to->p.layer == &m->source && from->p.layer != &m->source)
+                return owner_claim(m, from->p.fd, from->name, ret);
+        return 0;
+}
+
+static int rename_owned(struct fs_mount *m, const struct end *from, const struct end *to, unsigned flags)
+{
+        struct owner_claim there = OWNER_CLAIM_NONE;
+        struct owner_claim back = OWNER_CLAIM_NONE;
+        int rc = claim(m, from, to, &there);
+
+        if (rc == 0 && (flags & RENAME_EXCHANGE))
+                rc = claim(m, to, from, &back);
+        if (rc == 0 && renameat2(from->p.fd, from->name, to->p.fd, to->name, flags) < 0)
+                rc = -errno;
+        owner_claim_end(&there, rc == 0);
+        owner_claim_end(&back, rc == 0);
+        return rc;
+}
+
 static int rename_ends(struct fs_mount *m, struct end *from, struct end *to, unsigned flags)
 {
         struct victim v = {0};
@@ -209,8 +233,7 @@ static int rename_ends(struct fs_mount *m, struct end *from, struct end *to, uns
                 rc = victim_take(m, to->dir, to->p.fd, to->name, &v);
         if (rc < 0)
                 return rc;
-        if (renameat2(from->p.fd, from->name, to->p.fd, to->name, flags) < 0)
-                rc = -errno;
+        rc = rename_owned(m, from, to, flags);
         if (rc == 0) {
                 if (flags & RENAME_EXCHANGE) {
                         end_moved(m, from, to->belief);
@@ -239,7 +262,7 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
         if (rc == 0)
                 rc = find_ends(m, &from, &to, flags);
         if (rc == 0 && (flags & RENAME_WHITEOUT))
-                worker_create_as(m, req);
+                rc = worker_create_in(m, req, &from.p);
         if (rc == 0)
                 rc = rename_ends(m, &from, &to, flags);
         end_close(m, &from);

@@ -11,6 +11,7 @@
 
 #include "cache/base/log.h"
 #include "fs/mount.h"
+#include "fs/owner.h"
 #include "fs/threads.h"
 
 struct worker {
@@ -140,7 +141,7 @@ struct fs_mount *worker_serve(fuse_req_t req, enum op op)
         return m;
 }
 
-void worker_create_as(struct fs_mount *m, fuse_req_t req)
+int worker_create_in(struct fs_mount *m, fuse_req_t req, const struct place *p)
 {
         const struct fuse_ctx *ctx = fuse_req_ctx(req);
 
@@ -148,8 +149,15 @@ void worker_create_as(struct fs_mount *m, fuse_req_t req)
                 umask(ctx->umask);
                 self.umask = ctx->umask;
         }
-        if (m->privileged && !m->options.squash)
-                act_as(ctx->uid, ctx->gid);
+        if (m->privileged) {
+                struct owner o;
+                int rc = owner_of_new(m, req, p, &o);
+
+                if (rc < 0)
+                        return rc;
+                act_as(o.uid, o.gid);
+        }
+        return 0;
 }
 
 void workers_free(struct worker *list)

@@ -47,6 +47,7 @@ enum op {
 };
 
 struct fs_mount;
+struct place;
 struct worker;
 
 /* Every operation begins here: the mount of a request, with the calling thread set up for it, and the operation counted. */
@@ -55,8 +56,8 @@ struct fs_mount *worker_serve(fuse_req_t req, enum op op);
 /* For threads that do a part of an operation elsewhere: only the set-up. `arg` is the mount. */
 void worker_setup(void *arg);
 
-/* Make what the thread creates next as the request asks: its umask, and its user where ownership is kept. */
-void worker_create_as(struct fs_mount *m, fuse_req_t req);
+/* Make what the thread creates next in that place as the request asks: with its umask, and for whom it shall belong to. 0 or -errno. */
+int worker_create_in(struct fs_mount *m, fuse_req_t req, const struct place *p);
 
 /* Do without, or with again, the right to leave set-uid bits as they are: what is opened for the kernel to use gets the thread's rights. */
 void worker_hold_back_fsetid(bool hold);

@@ -29,6 +29,7 @@ TEST_LIB_SRCS += tests/lib/proc.c
 UNIT_TESTS += tests/unit/test_control.c tests/unit/test_json.c tests/unit/test_options.c tests/unit/test_request.c
 MOUNT_TESTS += tests/mount/test_hash.c tests/mount/test_cli_hash.c
 MOUNT_TESTS += tests/mount/test_several.c tests/mount/test_cli_several.c tests/mount/test_cli_together.c
+MOUNT_TESTS += tests/mount/test_view.c
 MOUNT_TESTS += tests/mount/test_cli.c tests/mount/test_cli_dead.c tests/mount/test_cli_user.c tests/mount/test_recover.c
 UNIT_TESTS += tests/unit/test_node.c tests/unit/test_name.c tests/unit/test_slots.c tests/unit/test_ident.c tests/unit/test_fd.c
 STRESS += tests/stress/tables.c

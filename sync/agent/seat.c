@@ -147,6 +147,8 @@ static int start_mount(struct agent *a, struct seat *s, char **why)
                 .allow_other = o->allow_other,
                 .xattr = o->xattr,
                 .squash = o->squash,
+                .view_uid = o->view_uid,
+                .view_gid = o->view_gid,
                 .overlay = a->overlay,
                 .max_fds = o->max_fds,
         };

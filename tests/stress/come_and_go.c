@@ -77,7 +77,14 @@ static void *come_and_go(void *arg)
 
         for (unsigned long i = 0; i < c->rounds; i++) {
                 struct fs_options options = {
-                        .source = src, .mountpoint = c->mnt, .name = "comer", .transport = FS_TRANSPORT_DEV, .squash = true};
+                        .source = src,
+                        .mountpoint = c->mnt,
+                        .name = "comer",
+                        .transport = FS_TRANSPORT_DEV,
+                        .squash = true,
+                        .view_uid = FS_VIEW_AS_IS,
+                        .view_gid = FS_VIEW_AS_IS,
+                };
                 struct end end = {.ended = false};
                 char path[160];
                 struct fs_mount *m;

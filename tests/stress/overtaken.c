@@ -155,7 +155,13 @@ int main(void)
 {
         const char *base = getenv("TMPDIR");
         char top[96];
-        struct fs_options options = {.source = src, .mountpoint = mnt, .name = "overtaken", .transport = FS_TRANSPORT_DEV, .squash = true};
+        struct fs_options options = {.source = src,
+                                     .mountpoint = mnt,
+                                     .name = "overtaken",
+                                     .transport = FS_TRANSPORT_DEV,
+                                     .squash = true,
+                                     .view_uid = FS_VIEW_AS_IS,
+                                     .view_gid = FS_VIEW_AS_IS};
         struct fs_mount *m;
         char *why = NULL;
 
