@@ -29,7 +29,10 @@ SYNC_SRCS += \
 	sync/agent/config_keys.c \
 	sync/agent/daemon.c \
 	sync/agent/follow.c \
+	sync/agent/git.c \
 	sync/agent/hash_progress.c \
+	sync/agent/ignore_file.c \
+	sync/agent/ignored.c \
 	sync/agent/mountinfo.c \
 	sync/agent/options.c \
 	sync/agent/paths.c \
@@ -40,6 +43,7 @@ SYNC_SRCS += \
 	sync/agent/record.c \
 	sync/agent/report.c \
 	sync/agent/rule_list.c \
+	sync/agent/ruling.c \
 	sync/agent/seat.c \
 	sync/agent/state.c \
 	sync/agent/taking.c \

@@ -56,3 +56,5 @@ UNIT_TESTS += tests/unit/test_record.c tests/unit/test_scope.c tests/unit/test_h
 	tests/unit/test_store.c tests/unit/test_update.c
 UNIT_TESTS += tests/unit/test_config.c
 MOUNT_TESTS += tests/mount/test_cli_config.c
+STRESS += tests/stress/gitignored.c
+UNIT_TESTS += tests/unit/test_ruling.c

@@ -318,13 +318,3 @@ char *config_options_text(const struct config *c, bool shared)
         }
         return text;
 }
-
-int config_rules(const struct config *c, struct rules **ret, char **why)
-{
-        const struct rule_list *lists[] = {&c->artifacts};
-
-        *ret = NULL;
-        if (c->artifacts.count == 0)
-                return 0;
-        return rule_list_compile(lists, ARRAY_LEN(lists), ret) ? why_set(why, -ENOMEM, "out of memory") : 0;
-}

@@ -47,10 +47,6 @@ int config_take_bytes(struct config *c, const struct config_file *f, const char 
 /* Read one file as if it were there alone. As config_load(). */
 int config_check_file(const char *path, bool checkout, char **why);
 
-/* The rules that follow from it: what git ignores if that is asked for, then the artifacts of all files. NULL in *ret: there are none. 0,
- * or -errno and *why. Reads the source, and asks git. */
-int config_rules(const struct config *c, struct rules **ret, char **why);
-
 /* Where a key's value comes from: "dsfs.yaml:3", "-o", "default". */
 const char *config_origin(const struct config *c, const char *key);
 

@@ -8,6 +8,8 @@
 
 #include "sync/serve/why.h"
 
+#define DELETE 0x7f
+
 struct reader {
         yaml_parser_t parser;
         const char *file;
@@ -283,4 +285,54 @@ int doc_parse(const char *file, const char *bytes, size_t len, struct doc_node *
         rc = read_document(&r, ret);
         yaml_parser_delete(&r.parser);
         return rc;
+}
+
+/* Bytes that are no text become escapes, which say what they stand for to the reader only. */
+static char *doubly_quoted(const char *text)
+{
+        static const char digits[] = "0123456789abcdef";
+        char *to = malloc(4 * strlen(text) + 3), *at = to;
+
+        if (!to)
+                return NULL;
+        *at++ = '"';
+        for (; *text; text++) {
+                unsigned char c = (unsigned char)*text;
+
+                if (c < ' ' || c == DELETE) {
+                        *at++ = '\\';
+                        *at++ = 'x';
+                        *at++ = digits[c >> 4];
+                        *at++ = digits[c & 15];
+                        continue;
+                }
+                if (c == '"' || c == '\\')
+                        *at++ = '\\';
+                *at++ = (char)c;
+        }
+        *at++ = '"';
+        *at = '\0';
+        return to;
+}
+
+char *doc_quoted(const char *text)
+{
+        char *to, *at;
+
+        for (const char *c = text; *c; c++) {
+                if ((unsigned char)*c < ' ' || *c == DELETE)
+                        return doubly_quoted(text);
+        }
+        to = at = malloc(2 * strlen(text) + 3);
+        if (!to)
+                return NULL;
+        *at++ = '\'';
+        for (; *text; text++) {
+                if (*text == '\'')
+                        *at++ = '\'';
+                *at++ = *text;
+        }
+        *at++ = '\'';
+        *at = '\0';
+        return to;
 }

@@ -36,5 +36,8 @@ struct doc_node {
 int doc_parse(const char *file, const char *bytes, size_t len, struct doc_node **ret, char **why);
 void doc_free(struct doc_node *n);
 
+/* The text as it can be written in a document, in quotes: new, or NULL. */
+char *doc_quoted(const char *text);
+
 /* Put "file:line:column: …" in *why, and return -EINVAL. */
 int doc_refuse(const char *file, size_t line, size_t column, char **why, const char *fmt, ...) PRINTF_LIKE(5, 6);

@@ -71,3 +71,26 @@ Test(cli_config, a_broken_file_is_refused_with_its_place)
         expect_said(box.r.err, "config.yaml:2:8: owner is \"nobody\"; expected is squash, keep");
         expect_nothing_left();
 }
+
+Test(cli_config, what_git_ignores_can_be_the_mounts_own)
+{
+        const char *const init[] = {"git", "-C", box.src, "init", "-q", NULL};
+
+        cr_assert_eq(child_exec(init, NULL, NULL, NULL, 0), 0);
+        put(box.src, ".gitignore", "/dist\n*.o\n.env\n");
+        put(box.src, "hosts.o", "");
+        put(box.src, ".env", "");
+        put(box.src, "dsfs.yaml", "version: 1\ngitignored: on\n");
+        expect_exit(0, "mount", box.src, box.mnt);
+        expect_said(box.r.err, "hosts.o ");
+        expect_said(box.r.err, "keep: ['/hosts.o']");
+        cr_assert_str_eq(strchr(box.r.out, '\n'), "\n", "more than the place on standard output: %s", box.r.out);
+        cr_assert(exists(box.mnt, ".env") && !exists(box.mnt, "hosts.o"));
+        put(box.mnt, "dist", "x");
+        put(box.mnt, "made.o", "x");
+        cr_assert(!exists(box.src, "dist") && !exists(box.src, "made.o"));
+        expect_exit(0, "umount", box.mnt);
+        expect_exit(0, "mount", box.src, box.mnt, "-o", "gitignored=off");
+        cr_assert(exists(box.mnt, "hosts.o"));
+        expect_exit(0, "umount", box.mnt);
+}
