@@ -7,6 +7,7 @@
 
 #include "cache/base/fd.h"
 #include "fs/backing.h"
+#include "fs/guard.h"
 #include "fs/later.h"
 #include "fs/owner.h"
 #include "fs/reach.h"
@@ -118,6 +119,7 @@ struct node *entry_tell(struct fs_mount *m, struct node *dir, const struct place
                 later_doubt(m, dir, name, len);
         else if (atomic_load(&dir->seq) != since->seq)
                 later_entry(m, dir, name, len);
+        atomic_store(&n->is, guard_is(m, n, p->is, ret->attr.st_nlink));
         if (atomic_load(&m->changes) != since->changes && entry_attr(m, n, &now) == 0)
                 ret->attr = now;
         else

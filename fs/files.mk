@@ -5,6 +5,7 @@ FS_SRCS := \
 	fs/later.c \
 	fs/finder.c \
 	fs/glob.c \
+	fs/guard.c \
 	fs/layer.c \
 	fs/mount.c \
 	fs/name.c \

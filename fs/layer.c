@@ -38,11 +38,12 @@ static int open_private(const char *path, bool readonly)
         return fd < 0 ? -errno : fd;
 }
 
-static bool mount_id(const char *path, uint64_t *ret)
+static bool mount_id(int dirfd, const char *path, uint64_t *ret)
 {
         struct statx stx;
 
-        if (statx(AT_FDCWD, path, AT_NO_AUTOMOUNT, STATX_MNT_ID, &stx) < 0 || !(stx.stx_mask & STATX_MNT_ID))
+        if (statx(dirfd, path, AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &stx) < 0 ||
+            !(stx.stx_mask & STATX_MNT_ID))
                 return false;
         *ret = stx.stx_mnt_id;
         return true;
@@ -62,7 +63,7 @@ static size_t mount_point_len(const char *path, uint64_t id)
                 size_t up = (size_t)(strrchr(above, '/') - above);
 
                 above[up ? up : 1] = '\0';
-                if (!mount_id(above, &other) || other != id)
+                if (!mount_id(AT_FDCWD, above, &other) || other != id)
                         break;
                 len = up ? up : 1;
         }
@@ -133,7 +134,7 @@ int layer_open_both(const char *source, const char *tree, struct layer *source_r
         uint64_t a, b;
         int rc;
 
-        if (mount_id(source, &a) && mount_id(tree, &b) && a == b && strlen(source) < sizeof(point)) {
+        if (mount_id(AT_FDCWD, source, &a) && mount_id(AT_FDCWD, tree, &b) && a == b && strlen(source) < sizeof(point)) {
                 size_t len = mount_point_len(source, a);
 
                 memcpy(point, source, len);
@@ -209,6 +210,13 @@ static ssize_t path_of(int fd, char *ret, size_t size)
         return n;
 }
 
+static bool is_same_mount(int a, int b)
+{
+        uint64_t of_a, of_b;
+
+        return mount_id(a, "", &of_a) && mount_id(b, "", &of_b) && of_a == of_b;
+}
+
 int layer_path(const struct layer *l, int fd, char *ret, size_t size)
 {
         char path[PATH_MAX + 16], root[PATH_MAX];
@@ -219,8 +227,12 @@ int layer_path(const struct layer *l, int fd, char *ret, size_t size)
                 return (int)(len < 0 ? len : above);
         if (is_deleted(fd, path, (size_t)len))
                 return -ENOENT;
-        if (above == 1)
-                above = 0; /* the root directory itself */
+        /* The root directory itself; of a private copy perhaps, as other layers may have theirs: all paths are below it. */
+        if (above == 1) {
+                if (!is_same_mount(fd, l->root_fd))
+                        return -EXDEV;
+                above = 0;
+        }
         if (above > len || memcmp(path, root, (size_t)above) != 0 || (path[above] && path[above] != '/'))
                 return -EXDEV;
         above += path[above] == '/';

@@ -192,6 +192,8 @@ struct node *node_intern(struct node_table *t, const struct ident *ident, mode_t
         if (n) {
                 atomic_fetch_add(&n->refs, 1);
                 atomic_store_explicit(&n->type, (uint16_t)(mode & S_IFMT), memory_order_relaxed);
+                /* What has become changeable is known when all its names have been looked at (fs/guard.h). */
+                is |= atomic_load_explicit(&n->is, memory_order_relaxed) & NODE_READONLY;
                 atomic_store_explicit(&n->is, is, memory_order_relaxed);
                 mutex_unlock(&s->lock);
                 return n;

@@ -209,6 +209,9 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
         int rc = n ? reach(m, n, SLOT_WRITE, &h) : -ESTALE;
 
         if (rc < 0) {
+                /* The kernel, which didn't ask before it let somebody write, may have it in its pages. */
+                if (rc == -EROFS)
+                        later_content(m, n);
                 fuse_reply_err(req, -rc);
                 return;
         }

@@ -120,8 +120,9 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *n
                 n = mount_node(k.m, ino);
                 rc = n ? reach(k.m, n, SLOT_PATH, &h) : -ESTALE;
         }
-        /* A file that has no name yet gets its first one where the rules want it, where that can be. */
-        if (rc == 0 && layer_of(k.m, n) != k.p.layer && !is_nameless(h.fd)) {
+        /* A file that has no name yet gets its first one where the rules want it, where that can be. A read-only one gets no other
+         * name, as in a read-only mount. */
+        if (rc == 0 && (node_is(n, NODE_READONLY) || layer_of(k.m, n) != k.p.layer) && !is_nameless(h.fd)) {
                 slots_release(k.m->slots, &h);
                 rc = -EXDEV;
         }

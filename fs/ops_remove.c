@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fs/entry.h"
+#include "fs/guard.h"
 #include "fs/later.h"
 #include "fs/ops.h"
 #include "fs/owner.h"
@@ -171,7 +172,13 @@ static int find_ends(struct fs_mount *m, struct end *from, struct end *to, unsig
                 rc = flags & RENAME_EXCHANGE ? place_find(m, to->dir, to->name, &to->p) : find_target(m, from, to);
         if (rc == 0 && to->p.fd < 0)
                 rc = -ENOENT;
-        return rc == 0 && (is_readonly(from) || is_readonly(to)) ? -EROFS : rc;
+        if (rc == 0 && (is_readonly(from) || is_readonly(to)))
+                rc = -EROFS;
+        if (rc == 0)
+                rc = guard_rename(m, from->dir, &from->p, from->name, to->dir, &to->p, to->name);
+        if (rc == 0 && (flags & RENAME_EXCHANGE))
+                rc = guard_rename(m, to->dir, &to->p, to->name, from->dir, &from->p, from->name);
+        return rc;
 }
 
 /* The kernel now has at `e` what it believed to be `moved`. If that isn't what the backing has there, because the host had changed the
