@@ -116,3 +116,125 @@ int generations_settle(struct overlay *o, int timeout_ms);
 
 /* The listener is about to go: nothing is told any more. */
 void generations_quiesce(struct overlay *o);
+
+/*
+ * Artifacts at rest: what there is, and having other things in their places. All of these walk or copy trees, on threads that serve
+ * nothing; paths are relative to the source. 0, or -errno and *why as overlay_open() has it.
+ */
+
+struct artifact_size {
+        uint64_t bytes; /* on disk */
+        uint64_t files; /* all but directories */
+};
+
+struct artifact_generation {
+        char *key; /* hexadecimal; owned */
+        bool current;
+        struct artifact_size size;
+        int64_t used; /* when it was last current, or is; seconds since 1970 */
+};
+
+/* A topmost path that is an artifact, or one that can't be reached through a mount. */
+struct artifact_root {
+        char *path;              /* owned */
+        const struct rule *rule; /* of overlay_rules(); NULL: none, any more */
+        bool is_dir;
+        bool there;  /* in the mounts; else only its generations are */
+        bool orphan; /* the source's directory that it was in is gone, or its rule */
+        struct artifact_size size;
+        int64_t changed;                         /* the last time that something was made or removed directly in it */
+        char *id;                                /* of its directory below kept/; owned; NULL: none */
+        struct artifact_generation *generations; /* owned */
+        size_t generation_count;
+};
+
+struct artifact_snapshot {
+        char *name; /* owned */
+        int64_t made;
+        char **paths; /* owned */
+        size_t path_count;
+        struct artifact_size size;
+};
+
+struct artifact_survey {
+        struct artifact_root *roots; /* owned, by path; orphans too */
+        size_t root_count;
+        char **shadowed; /* owned: what the source has under artifact paths */
+        size_t shadowed_count;
+        struct artifact_snapshot *snapshots; /* owned */
+        size_t snapshot_count;
+};
+
+/* The source's path. */
+const char *artifacts_source(const struct overlay *o);
+
+/* Look at everything. With `only` (a path) at that one root, without snapshots and shadowed paths. */
+int artifacts_survey(struct overlay *o, const char *only, struct artifact_survey *ret, char **why);
+void artifacts_survey_release(struct artifact_survey *s);
+
+/* The rule that makes `path` an artifact root, as a directory or not. -EINVAL: it is none. */
+int artifacts_rule(struct overlay *o, const char *path, bool is_dir, const struct rule **ret, char **why);
+
+/* A directory of one's own in moving/, for what is to be put in place. It goes when its owner does, if not before. */
+struct artifact_stage {
+        int fd;
+        char name[32];
+};
+#define ARTIFACT_STAGE_NONE ((struct artifact_stage){.fd = -1})
+int artifacts_stage(struct overlay *o, struct artifact_stage *ret, char **why);
+/* The same in the overlay at `dir`, of which another process may be the owner. */
+int artifacts_stage_at(const char *dir, struct artifact_stage *ret, char **why);
+void artifacts_stage_end(struct artifact_stage *s);
+
+/* A copy of `from` (absolute) in the stage, owned by nobody in particular yet. */
+int artifacts_stage_copy(struct artifact_stage *s, const char *from, const char *name, char **why);
+
+/* Put what the stage `stage` (of any process) has as `name` in place of the root `path`. */
+int artifacts_place(struct overlay *o, const char *stage, const char *name, const char *path, bool replace, struct artifact_size *ret,
+                    char **why);
+
+/* Could that be done, whatever it is that is to be put there? */
+int artifacts_place_ok(struct overlay *o, const char *path, bool replace, char **why);
+
+struct adopt_wish {
+        bool move;    /* the source has it no more */
+        bool replace; /* what is there goes */
+        bool dry;     /* only look */
+};
+
+/* Have what the source has under the artifact path. */
+int artifacts_adopt(struct overlay *o, const char *path, const struct adopt_wish *wish, struct artifact_size *ret, char **why);
+
+/* A snapshot of these roots; without any, of all that have no key. */
+int artifacts_save(struct overlay *o, const char *name, const char *const *paths, size_t count, bool replace, struct artifact_snapshot *ret,
+                   char **why);
+/* What it replaces is the snapshot ARTIFACT_BEFORE then. */
+#define ARTIFACT_BEFORE "before-restore"
+int artifacts_restore(struct overlay *o, const char *name, struct artifact_snapshot *ret, char **why);
+/* Which paths a snapshot has; no sizes. */
+int artifacts_snapshot(struct overlay *o, const char *name, struct artifact_snapshot *ret, char **why);
+void artifacts_snapshot_release(struct artifact_snapshot *s);
+
+enum prune_what {
+        PRUNE_GENERATION,
+        PRUNE_ORPHAN,
+        PRUNE_SNAPSHOT,
+};
+
+struct prune_wish {
+        bool generations, orphans, snapshots;
+        int64_t older_than; /* seconds; below 0: however old */
+        size_t keep;        /* so many generations of each root, the newest, besides the current one; and so many snapshots */
+        bool dry;
+};
+
+/* Tell (unless NULL) each thing that goes: `name` is a generation's key. */
+int artifacts_prune(struct overlay *o, const struct prune_wish *wish,
+                    void (*gone)(void *arg, enum prune_what what, const char *path, const char *name, const struct artifact_size *size),
+                    void *arg, char **why);
+
+/* Remove what processes that are gone have left in moving/. */
+void artifacts_sweep(struct overlay *o);
+
+/* Whoever is at one of these gives up (-ECANCELED), from now on. Any thread. */
+void artifacts_cancel(struct overlay *o);

@@ -1,4 +1,13 @@
 FS_SRCS := \
+	fs/artifacts_adopt.c \
+	fs/artifacts_disk.c \
+	fs/artifacts_kept.c \
+	fs/artifacts_prune.c \
+	fs/artifacts_saved.c \
+	fs/artifacts_survey.c \
+	fs/tree.c \
+	fs/tree_copy.c \
+	fs/tree_links.c \
 	fs/attach.c \
 	fs/backing.c \
 	fs/entry.c \

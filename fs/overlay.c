@@ -8,14 +8,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cache/base/err.h"
 #include "cache/base/fd.h"
+#include "fs/artifacts_disk.h"
 
 #define PRIVATE_MODE 0700
+/* How long whoever has the overlay open is waited for, and how often that is looked at. */
+#define PATIENCE_NS 10000000000ULL
+#define STEP_NS 20000000L
 
 static int say(char **why, int rc, const char *doing, const char *path)
 {
@@ -90,6 +96,23 @@ static int open_layers(struct overlay *o)
         return rc;
 }
 
+/* One process at a time: an agent, or a command where there is none. */
+static int be_alone(int fd)
+{
+        unsigned long long deadline = clock_now_ns() + PATIENCE_NS;
+
+        while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+                struct timespec step = {.tv_nsec = STEP_NS};
+
+                if (errno != EWOULDBLOCK && errno != EINTR)
+                        return -errno;
+                if (clock_now_ns() > deadline)
+                        return -EBUSY;
+                (void)nanosleep(&step, NULL);
+        }
+        return 0;
+}
+
 static int open_parts(struct overlay *o)
 {
         int rc = make_directories(o->dir);
@@ -99,6 +122,9 @@ static int open_parts(struct overlay *o)
         o->dir_fd = rc = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (rc < 0)
                 return -errno;
+        rc = be_alone(o->dir_fd);
+        if (rc < 0)
+                return rc;
         if (fchmod(o->dir_fd, PRIVATE_MODE) < 0)
                 return -errno;
         o->kept_fd = rc = open_part(o->dir_fd, "kept");
@@ -120,9 +146,16 @@ int overlay_open(const struct overlay_options *options, struct overlay **ret, ch
         o->source_layer.root_fd = o->layer.root_fd = -1;
         atomic_init(&o->epoch, 1);
         mutex_init(&o->lock);
+        mutex_init(&o->work);
         o->dir = strdup(options->dir);
         o->source = strdup(options->source);
         rc = o->dir && o->source ? open_parts(o) : -ENOMEM;
+        if (rc == 0)
+                rc = disk_recover_restores(o);
+        if (rc == -EBUSY) {
+                overlay_free(o);
+                return disk_say(why, rc, "another dsfs command is at work in %s; try again when it has ended", options->dir);
+        }
         if (rc < 0) {
                 overlay_free(o);
                 return say(why, rc, "cannot open the overlay", options->dir);
@@ -142,6 +175,7 @@ void overlay_free(struct overlay *o)
         free(o->past);
         mutex_unlock(&o->lock);
         mutex_release(&o->lock);
+        mutex_release(&o->work);
         layer_release(&o->layer);
         layer_release(&o->source_layer);
         fd_close(&o->saved_fd);

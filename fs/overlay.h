@@ -30,6 +30,11 @@ struct overlay {
         _Atomic uint64_t epoch;
         const struct rules *_Atomic rules;
 
+        _Atomic bool cancelled; /* artifacts_cancel() */
+
+        /* Held while roots in tree/ are exchanged, and kept/ and saved/ change. Never by threads that serve. */
+        struct mutex work;
+
         struct mutex lock;
         struct rules **past GUARDED_BY(lock); /* all there ever were: nodes may remember places in them; owned */
         size_t past_count GUARDED_BY(lock);

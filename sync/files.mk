@@ -16,7 +16,12 @@ SYNC_SRCS += \
 	sync/serve/registry.c \
 	sync/serve/why.c \
 	sync/agent/agent.c \
+	sync/agent/artifacts_from.c \
+	sync/agent/artifacts_ops.c \
+	sync/agent/artifacts_target.c \
 	sync/agent/cmd.c \
+	sync/agent/cmd_artifacts.c \
+	sync/agent/cmd_artifacts_show.c \
 	sync/agent/cmd_doctor.c \
 	sync/agent/cmd_hash.c \
 	sync/agent/cmd_mount.c \
@@ -28,6 +33,7 @@ SYNC_SRCS += \
 	sync/agent/config_doc.c \
 	sync/agent/config_keys.c \
 	sync/agent/daemon.c \
+	sync/agent/figures.c \
 	sync/agent/follow.c \
 	sync/agent/git.c \
 	sync/agent/hash_progress.c \
@@ -47,4 +53,8 @@ SYNC_SRCS += \
 	sync/agent/seat.c \
 	sync/agent/state.c \
 	sync/agent/taking.c \
-	sync/agent/verbs.c
+	sync/agent/untar.c \
+	sync/agent/untar_header.c \
+	sync/agent/verbs.c \
+	sync/agent/verbs_artifacts.c \
+	sync/agent/writers.c

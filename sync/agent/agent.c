@@ -111,6 +111,8 @@ static void signal_came(uv_signal_t *s, int number)
 static void close_all(struct agent *a)
 {
         control_close(a->control);
+        if (a->overlay)
+                artifacts_cancel(a->overlay);
         seats_close(a);
         uv_close((uv_handle_t *)&a->terminate, NULL);
         uv_close((uv_handle_t *)&a->interrupt, NULL);
@@ -233,6 +235,7 @@ int agent_serve(struct agent *a, struct daemon *d, const struct seat_wish *first
         mutex_init(&a->lock);
         mutex_init(&a->recording);
         cond_init(&a->changed);
+        figures_init(&a->figures);
         raise_limit();
         (void)signal(SIGPIPE, SIG_IGN);
         rc = loop_start(a);
@@ -246,6 +249,8 @@ int agent_serve(struct agent *a, struct daemon *d, const struct seat_wish *first
                 (void)seats_look(a);
                 close_all(a);
         }
+        if (rc == 0)
+                figures_look(a);
         (void)uv_run(&a->loop, UV_RUN_DEFAULT);
         engine_free(a->engine);
         hashing_free(a->hashing);

@@ -7,6 +7,7 @@
 #include <uv.h>
 
 #include "cache/base/thread.h"
+#include "sync/agent/figures.h"
 #include "sync/agent/options.h"
 #include "sync/agent/paths.h"
 #include "sync/agent/seat.h"
@@ -26,6 +27,7 @@ struct agent {
         struct hashing *hashing;
         struct rules *rules;     /* those to begin with, owned until the overlay has them; NULL: nothing is an artifact */
         struct overlay *overlay; /* NULL without rules */
+        struct figures figures;
         /* Loop thread only. */
         uv_loop_t loop;
         uv_signal_t terminate, interrupt;

@@ -136,6 +136,22 @@ static void print_hash(const json_t *m)
                number(cache, "entries"), (double)number(cache, "bytes") / KIB / KIB, number(cache, "reads"), number(cache, "hits"));
 }
 
+static void print_artifacts(const json_t *a)
+{
+        if (!json_is_object(a))
+                return;
+        printf("  artifacts    %" JSON_INTEGER_FORMAT " rules", number(a, "rules"));
+        if (json_is_null(json_object_get(a, "roots"))) {
+                printf("; not counted yet\n");
+                return;
+        }
+        printf(": %" JSON_INTEGER_FORMAT " artifacts, %" JSON_INTEGER_FORMAT " generations, %" JSON_INTEGER_FORMAT
+               " snapshots in %.1f MiB; %" JSON_INTEGER_FORMAT " paths of the source shadowed, %" JSON_INTEGER_FORMAT
+               " orphans (`dsfs artifacts list`)\n",
+               number(a, "roots"), number(a, "generations"), number(a, "snapshots"), (double)number(a, "bytes") / KIB / KIB,
+               number(a, "shadowed"), number(a, "orphans"));
+}
+
 static void print_mount(const json_t *m)
 {
         const json_t *told = json_object_get(m, "told");
@@ -158,6 +174,7 @@ static void print_mount(const json_t *m)
                        number(m, "nodes"), number(m, "names"), number(m, "fds"), number(m, "fds_max"), number(m, "requests_total"));
                 print_prewarm(json_object_get(m, "prewarm"));
                 print_hash(m);
+                print_artifacts(json_object_get(m, "artifacts"));
         }
         json_array_foreach(json_object_get(m, "warnings"), i, warning)
         {

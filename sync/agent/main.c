@@ -10,6 +10,9 @@
  *                 place.c         may this be mounted there?        mountinfo.c  what is mounted, alive or dead
  *                 hash_progress.c how far `hash` is         state.c    what is kept of a source, and which it is
  *                 record.c        who serves what, while it lives   paths.c      where all that is kept
+ *                 artifacts_ops.c what `artifacts` does, for the agent's verb (verbs_artifacts.c) and for the command without one;
+ *                 artifacts_target.c which of the two; artifacts_from.c, untar.c  what was built elsewhere; writers.c  who writes to it;
+ *                 figures.c       of artifacts, for `status`
  *                 prewarm.c       reads a fresh mount in the background (prewarm_walk.c is the process that does)
  *   sync/serve/   control.c       the control socket    registry.c  requests and answers    client.c  the other end
  *                 json.c          names are bytes       why.c       sentences that explain failures
@@ -37,14 +40,15 @@ static enum exit_code run_prewarm(int argc, char **argv)
 
 static const struct command cmd_prewarm = {.name = PREWARM_COMMAND, .usage = "MNT PID", .run = run_prewarm};
 
-static const struct command *const commands[] = {&cmd_mount, &cmd_umount, &cmd_status, &cmd_wait, &cmd_hash, &cmd_doctor, &cmd_prewarm};
+static const struct command *const commands[] = {&cmd_mount, &cmd_umount, &cmd_status,    &cmd_wait,
+                                                 &cmd_hash,  &cmd_doctor, &cmd_artifacts, &cmd_prewarm};
 
 static void usage(FILE *to)
 {
         fprintf(to, "usage: dsfs COMMAND …\n\nMount a source directory, coherent with what happens to it.\n\n");
         for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
                 if (commands[i]->summary)
-                        fprintf(to, "  %-8s %s\n", commands[i]->name, commands[i]->summary);
+                        fprintf(to, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
         }
         fprintf(to, "\n`dsfs COMMAND --help` says more; `dsfs --version` which this is.\n"
                     "Exit codes: 0 ok, 1 failure, 2 usage, 3 degraded, 4 no such mount or agent.\n");

@@ -155,6 +155,7 @@ json_t *report_seat(struct seat *s)
         json_object_set_new(m, "requests", requests_json(s));
         json_object_set_new(m, "rss", json_integer(resident_bytes()));
         json_object_set_new(m, "prewarm", prewarm_json(s));
+        json_object_set_new(m, "artifacts", figures_json(a));
         add_hash(m, a, &es);
         json_object_set_new(m, "warnings", warnings);
         return m;

@@ -8,6 +8,7 @@
 
 #include "sync/agent/agent.h"
 #include "sync/agent/report.h"
+#include "sync/agent/verbs_artifacts.h"
 #include "sync/serve/json.h"
 #include "sync/serve/why.h"
 
@@ -175,6 +176,7 @@ static int run_stop(void *arg, const json_t *args, json_t **ret, char **why)
 }
 
 static const struct verb verbs[] = {
+        {"artifacts", "{\"do\": list|show|adopt|place|save|restore|prune, …}: of the source's artifacts", VERB_BLOCKING, verb_artifacts},
         {"status", "{}: the mounts and how they do", VERB_QUICK, run_status},
         {"ping", "{}: whether anyone is there", VERB_QUICK, run_ping},
         {"wait", "{\"timeout_ms\", \"hashed\"}: answers when all earlier changes of the source are visible, or in the root hash too",
