@@ -2,6 +2,7 @@
 #   UNIT_TESTS   tests/unit/test_*.c   one Criterion program each, no mount
 #   MOUNT_TESTS  tests/mount/test_*.c  one Criterion program each, on real mounts
 #   E2E_TESTS    tests/e2e/test_*.c    the same with real programs at work in them
+#   ARTIFACT_TESTS                     of these, what is generated in a checkout: make check-artifacts
 #   STRESS       tests/stress/*.c      plain programs (exit status 0 is success), which ThreadSanitizer can run too
 #   CONFORM_SRCS tests/conform/*.c     one plain program
 #   TEST_LIB_SRCS                      fakes and helpers that all of them link
@@ -10,19 +11,20 @@ TEST_LIB_OBJS := $(TEST_LIB_SRCS:%.c=$(OUT)/%.o)
 TEST_LIB := $(if $(TEST_LIB_SRCS),$(OUT)/libtests.a)
 CRITERION_PROGS := $(patsubst %.c,$(OUT)/%,$(UNIT_TESTS) $(MOUNT_TESTS))
 E2E_PROGS := $(patsubst %.c,$(OUT)/%,$(E2E_TESTS))
+ARTIFACT_PROGS := $(patsubst %.c,$(OUT)/%,$(ARTIFACT_TESTS))
 STRESS_PROGS := $(STRESS:%.c=$(OUT)/%)
 CONFORM := $(OUT)/tests/conform/conform
 CONFORM_OBJS := $(CONFORM_SRCS:%.c=$(OUT)/%.o)
-PROG_OBJS := $(CRITERION_PROGS:=.o) $(E2E_PROGS:=.o) $(STRESS_PROGS:=.o) $(CONFORM_OBJS)
+PROG_OBJS := $(CRITERION_PROGS:=.o) $(E2E_PROGS:=.o) $(ARTIFACT_PROGS:=.o) $(STRESS_PROGS:=.o) $(CONFORM_OBJS)
 
 $(OUT)/libtests.a: $(TEST_LIB_OBJS)
 	@rm -f $@
 	@echo "  AR   $@"
 	@$(AR) rcs $@ $^
 
-$(CRITERION_PROGS) $(E2E_PROGS): LINK_LIBS := -lcriterion
+$(CRITERION_PROGS) $(E2E_PROGS) $(ARTIFACT_PROGS): LINK_LIBS := -lcriterion
 $(OUT)/tests/e2e/test_sqlite: LINK_LIBS += -lsqlite3
-$(CRITERION_PROGS) $(E2E_PROGS) $(STRESS_PROGS): $(OUT)/%: $(OUT)/%.o $(TEST_LIB) $(LIB)
+$(CRITERION_PROGS) $(E2E_PROGS) $(ARTIFACT_PROGS) $(STRESS_PROGS): $(OUT)/%: $(OUT)/%.o $(TEST_LIB) $(LIB)
 	$(LINK)
 
 $(CONFORM): $(CONFORM_OBJS) $(TEST_LIB) $(LIB)
@@ -33,7 +35,7 @@ RUN_TESTS = DSFS_BIN='$(abspath $(OUT)/dsfs)' VARIANT='$(VARIANT)' tests/run
 # As many jobs as there are processors, unless the caller said how many.
 JOBS = $(if $(findstring j,$(firstword -$(MAKEFLAGS)))$(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
-tests: $(OUT)/dsfs $(CRITERION_PROGS) $(E2E_PROGS) $(STRESS_PROGS) $(CONFORM) $(BENCH_BINS) ## build the binary and all test and benchmark programs
+tests: $(OUT)/dsfs $(CRITERION_PROGS) $(E2E_PROGS) $(ARTIFACT_PROGS) $(STRESS_PROGS) $(CONFORM) $(BENCH_BINS) ## build the binary and all test and benchmark programs
 	@:
 
 check: ## install what is missing, build, run every test that needs no container
@@ -64,6 +66,11 @@ check-e2e: ## install what is missing, build, run real programs in mounts: datab
 	@$(MAKE) --no-print-directory $(JOBS) $(OUT)/dsfs $(E2E_PROGS)
 	$(RUN_TESTS) $(E2E_PROGS)
 
+check-artifacts: ## install what is missing, build, run the tools that generate files in a checkout: npm, pip, sass, webpack, python, git
+	packaging/deps --for build,run,test
+	@$(MAKE) --no-print-directory $(JOBS) $(OUT)/dsfs $(ARTIFACT_PROGS)
+	$(RUN_TESTS) $(ARTIFACT_PROGS)
+
 stress: tests ## run the stress programs
 	$(RUN_TESTS) $(STRESS_PROGS)
 
@@ -92,4 +99,4 @@ check-stress-built:
 -include $(PROG_OBJS:.o=.d) $(TEST_LIB_OBJS:.o=.d)
 
 .SECONDARY: $(PROG_OBJS)
-.PHONY: tests check check-built check-unit check-mount check-data check-e2e stress check-asan check-tsan build-stress check-stress-built check-conform soak
+.PHONY: tests check check-built check-unit check-mount check-data check-e2e check-artifacts stress check-asan check-tsan build-stress check-stress-built check-conform soak
