@@ -36,6 +36,9 @@ struct engine {
         struct mutex lock;       /* innermost */
         struct cond unused;
         char *warnings[LOSSES] GUARDED_BY(lock); /* the latest of each kind, owned */
+
+        struct mutex touch_lock; /* held while `touch` is called */
+        struct engine_touch touch GUARDED_BY(touch_lock);
 };
 
 static const struct {
@@ -181,6 +184,10 @@ static void sink_touched(void *arg, const struct ident *dir, const char *path, c
 
         if (e->hashing)
                 hashing_touch(e->hashing, dir, path, name, len);
+        mutex_lock(&e->touch_lock);
+        if (e->touch.touched)
+                e->touch.touched(e->touch.arg, dir, name, len);
+        mutex_unlock(&e->touch_lock);
 }
 
 /* A mount knows what is done through it, unless others have to be told; one that is added is told all, after it can be seen here. */
@@ -209,6 +216,10 @@ static void sink_lost(void *arg, enum watch_loss loss, const char *detail)
         FOR_EACH_MOUNT(e, m) fs_tell_all(m);
         if (e->hashing)
                 hashing_touch_all(e->hashing);
+        mutex_lock(&e->touch_lock);
+        if (e->touch.lost)
+                e->touch.lost(e->touch.arg);
+        mutex_unlock(&e->touch_lock);
         log_warn("%s", detail);
         mutex_lock(&e->lock);
         if (text) {
@@ -264,6 +275,7 @@ int engine_new(const char *source, enum engine_coherence coherence, enum watch_b
         if (!e)
                 return why_set(why, -ENOMEM, "out of memory");
         mutex_init(&e->lock);
+        mutex_init(&e->touch_lock);
         cond_init(&e->unused);
         e->hashing = hashing;
         e->coherence = coherence == ENGINE_COHERENCE_STRICT ? FS_COHERENCE_STRICT : FS_COHERENCE_EVENTS;
@@ -282,6 +294,18 @@ int engine_new(const char *source, enum engine_coherence coherence, enum watch_b
         }
         *ret = e;
         return 0;
+}
+
+void engine_on_touch(struct engine *e, const struct engine_touch *touch)
+{
+        mutex_lock(&e->touch_lock);
+        e->touch = touch ? *touch : (struct engine_touch){0};
+        mutex_unlock(&e->touch_lock);
+}
+
+void engine_tell_all(struct engine *e)
+{
+        FOR_EACH_MOUNT(e, m) fs_tell_all(m);
 }
 
 enum fs_coherence engine_coherence(const struct engine *e)
@@ -355,6 +379,7 @@ void engine_free(struct engine *e)
         for (size_t i = 0; i < LOSSES; i++)
                 free(e->warnings[i]);
         mutex_unlock(&e->lock);
+        mutex_release(&e->touch_lock);
         cond_release(&e->unused);
         mutex_release(&e->lock);
         free(e);

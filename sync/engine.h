@@ -21,12 +21,27 @@ enum engine_coherence {
 
 struct engine;
 struct hashing;
+struct ident;
 struct overlay;
 
 /* Watch `source` (absolute, canonical). From the return on nothing is missed. What is touched is told to `hashing` too (borrowed; may be
  * NULL). 0; or -errno and *why: one sentence, the caller frees. */
 int engine_new(const char *source, enum engine_coherence coherence, enum watch_backend backend, struct hashing *hashing,
                struct engine **ret, char **why);
+
+/* Who else is told what the watch sees of the source and all else on its filesystem. On the watch's thread: must not block, nor call the
+ * engine. NULL: nobody is, and no call is under way when this returns. */
+struct engine_touch {
+        /* The entry `name` of `dir` was created, changed, renamed from or to, or deleted. */
+        void (*touched)(void *arg, const struct ident *dir, const char *name, size_t len);
+        /* Any may have been. */
+        void (*lost)(void *arg);
+        void *arg;
+};
+void engine_on_touch(struct engine *e, const struct engine_touch *touch);
+
+/* Have all mounts take back everything that the kernel holds. Any thread that serves nothing. */
+void engine_tell_all(struct engine *e);
 
 /* How mounts of this source have to be coherent; decided in engine_new(). Any thread. */
 enum fs_coherence engine_coherence(const struct engine *e);

@@ -47,6 +47,7 @@ SYNC_SRCS += \
 	sync/agent/prewarm_walk.c \
 	sync/agent/presets.c \
 	sync/agent/record.c \
+	sync/agent/reload.c \
 	sync/agent/report.c \
 	sync/agent/rule_list.c \
 	sync/agent/ruling.c \

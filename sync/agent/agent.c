@@ -2,13 +2,16 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 
 #include "cache/base/log.h"
 #include "cache/base/thread.h"
+#include "sync/agent/config.h"
 #include "sync/agent/daemon.h"
 #include "sync/agent/record.h"
+#include "sync/agent/reload.h"
 #include "sync/agent/state.h"
 #include "sync/serve/why.h"
 
@@ -127,6 +130,7 @@ static void news_came(uv_async_t *async)
                 return;
         daemon_stopping(a->daemon);
         engine_shutdown(a->engine);
+        reload_shutdown(a->reload);
         hashing_shutdown(a->hashing);
         close_all(a);
 }
@@ -188,27 +192,50 @@ static int hashing_start(struct agent *a, char **why)
         return 0;
 }
 
+/* To whoever waits for the mount, and into the log. */
+static void say_line(void *arg, const char *line)
+{
+        const struct agent *a = arg;
+
+        log_info("%s", line);
+        if (!a->daemon->foreground)
+                fprintf(stderr, "dsfs: %s\n", line);
+}
+
 /* Without rules nothing is an artifact, and needs no place. */
 static int overlay_start(struct agent *a, char **why)
 {
-        CLEANUP_FREE char *state = NULL;
-        CLEANUP_FREE char *dir = NULL;
-        struct overlay_options options = {.source = a->source, .rules = a->rules};
+        CLEANUP_FREE char *state = path_state(a->id);
+        CLEANUP_FREE char *dir = state ? text_new("%s/overlay", state) : NULL;
+        struct overlay_options options = {.dir = dir, .source = a->source, .budget = a->config->options.overlay_budget};
         int rc;
 
-        if (!a->rules)
-                return 0;
-        state = path_state(a->id);
-        dir = state ? text_new("%s/overlay", state) : NULL;
         if (!dir)
                 return why_set(why, -ENOMEM, "out of memory");
-        options.dir = dir;
+        options.rules = reload_take_rules(a->reload);
+        if (!options.rules)
+                return 0;
         rc = overlay_open(&options, &a->overlay, why);
-        if (rc)
+        if (rc) {
+                rules_free(options.rules);
                 return rc;
-        a->rules = NULL;
+        }
         engine_use_overlay(a->engine, a->overlay);
         return 0;
+}
+
+static int rules_start(struct agent *a, char **why)
+{
+        int rc = reload_new(a->source, a->config->command, a->engine, &a->reload, why);
+
+        if (rc)
+                return rc;
+        reload_tell(a->reload, say_line, a);
+        rc = overlay_start(a, why);
+        if (rc)
+                return rc;
+        rc = reload_start(a->reload, a->overlay);
+        return rc ? why_set(why, rc, "the configuration can't be followed: %s", strerror(-rc)) : 0;
 }
 
 static int start(struct agent *a, const struct seat_wish *first, char **why)
@@ -221,7 +248,7 @@ static int start(struct agent *a, const struct seat_wish *first, char **why)
         if (rc == 0)
                 rc = engine_new(a->source, o->coherence, o->watch, a->hashing, &a->engine, why);
         if (rc == 0)
-                rc = overlay_start(a, why);
+                rc = rules_start(a, why);
         if (rc == 0)
                 rc = seat_make(a, first, why);
         return rc;
@@ -252,10 +279,10 @@ int agent_serve(struct agent *a, struct daemon *d, const struct seat_wish *first
         if (rc == 0)
                 figures_look(a);
         (void)uv_run(&a->loop, UV_RUN_DEFAULT);
+        reload_free(a->reload);
         engine_free(a->engine);
         hashing_free(a->hashing);
         overlay_free(a->overlay);
-        rules_free(a->rules);
         (void)uv_loop_close(&a->loop);
         return rc;
 }

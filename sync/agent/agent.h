@@ -15,17 +15,20 @@
 #include "sync/hashing.h"
 #include "sync/serve/control.h"
 
+struct config;
 struct daemon;
+struct reload;
 
 struct agent {
         /* Set before serving, read anywhere. */
         const char *source;
         const char *run; /* the runtime directory */
         const char *id;  /* the source's */
+        const struct config *config;
         const struct daemon *daemon;
         struct engine *engine;
         struct hashing *hashing;
-        struct rules *rules;     /* those to begin with, owned until the overlay has them; NULL: nothing is an artifact */
+        struct reload *reload;
         struct overlay *overlay; /* NULL without rules */
         struct figures figures;
         /* Loop thread only. */
@@ -60,5 +63,5 @@ void agent_ring_locked(struct agent *a) REQUIRES(a->lock);
 int agent_record(struct agent *a);
 
 /* Be the agent until the last mount ends: all of `dsfs mount` once the command line is understood and the source is claimed. `a` has its
- * first three members, the rules and the claim. 0, or -errno and *why when it did not come to a mount. */
+ * first four members and the claim. 0, or -errno and *why when it did not come to a mount. */
 int agent_serve(struct agent *a, struct daemon *d, const struct seat_wish *first, char **why);

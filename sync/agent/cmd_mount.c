@@ -17,7 +17,6 @@
 #include "sync/agent/daemon.h"
 #include "sync/agent/follow.h"
 #include "sync/agent/place.h"
-#include "sync/agent/ruling.h"
 #include "sync/agent/taking.h"
 
 #define LOG_KEEP_BYTES (1024 * 1024)
@@ -52,30 +51,6 @@ static int check_others(const struct making *m, char **why)
                        "`user_allow_other` (echo user_allow_other >> /etc/fuse.conf)");
 }
 
-/* To whoever waits for the mount, and into the log. */
-static void say_line(void *arg, const char *line)
-{
-        const struct making *m = arg;
-
-        log_info("%s", line);
-        if (!m->foreground)
-                fprintf(stderr, "dsfs: %s\n", line);
-}
-
-static int make_rules(struct making *m, struct rules **ret, char **why)
-{
-        struct ruling ruling CLEANUP(ruling_release) = {0};
-        int rc = ruling_make(m->config, &ruling, why);
-
-        if (rc)
-                return rc;
-        if (ruling.note)
-                say_line(m, ruling.note);
-        ruling_tell_shadowed(&ruling, say_line, m);
-        *ret = steal_ptr(&ruling.rules);
-        return 0;
-}
-
 /* The source is claimed. */
 static int become_agent(struct making *m, struct daemon *d, char **why)
 {
@@ -87,12 +62,11 @@ static int become_agent(struct making *m, struct daemon *d, char **why)
         agent.source = m->source;
         agent.run = m->run;
         agent.id = m->id;
+        agent.config = m->config;
         agent.claim = &m->claim;
         if (!m->foreground)
                 open_log(m);
-        rc = make_rules(m, &agent.rules, why);
-        if (rc == 0)
-                rc = agent_serve(&agent, d, &first, why);
+        rc = agent_serve(&agent, d, &first, why);
         making_leave(m, rc != 0);
         return rc;
 }

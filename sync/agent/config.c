@@ -15,6 +15,7 @@
 
 #define SYSTEM_FILE "/etc/dsfs/config.yaml"
 #define BY_COMMAND "-o"
+#define NAMED_BY "DSFS_CFG_PATH"
 
 /*
  * Which files there are
@@ -40,19 +41,20 @@ static int add_file(struct config *c, char *path, bool checkout, bool required)
         return 0;
 }
 
-/* DSFS_CFG_PATH may be relative, and the agent leaves the directory. */
+/* DSFS_CFG_PATH may be relative, and the agent, which reads it again, leaves the directory. */
 static char *named_file(const char *named)
 {
         CLEANUP_FREE char *here = named[0] == '/' ? NULL : getcwd(NULL, 0);
+        CLEANUP_FREE char *path = named[0] == '/' ? strdup(named) : here ? text_new("%s/%s", here, named) : NULL;
 
-        if (named[0] == '/')
-                return strdup(named);
-        return here ? text_new("%s/%s", here, named) : NULL;
+        if (path && here)
+                (void)setenv(NAMED_BY, path, 1);
+        return steal_ptr(&path);
 }
 
 static int find_files(struct config *c)
 {
-        const char *named = getenv("DSFS_CFG_PATH");
+        const char *named = getenv(NAMED_BY);
         CLEANUP_FREE char *users = users_file();
         int rc = add_file(c, text_new("%s/%s", strcmp(c->source, "/") == 0 ? "" : c->source, CONFIG_NAME_IN_SOURCE), true, false);
 
@@ -187,19 +189,27 @@ static ssize_t read_bytes(const struct config_file *f, char **ret)
         return fd_read_file(AT_FDCWD, fd_proc_path(fd).text, DOC_BYTES_MAX, ret);
 }
 
+/* In a directory that is closed to us: then it is somebody else's, of whom we have the environment. */
+static bool is_out_of_reach(const struct config_file *f)
+{
+        struct stat st;
+
+        return !f->checkout && stat(f->path, &st) < 0 && errno == EACCES;
+}
+
 static int read_file(struct config *c, struct config_file *f, char **why)
 {
         CLEANUP_FREE char *bytes = NULL;
         ssize_t len = read_bytes(f, &bytes);
 
-        if ((len == -ENOENT || len == -ENOTDIR) && !f->required)
+        if ((len == -ENOENT || len == -ENOTDIR || (len == -EACCES && is_out_of_reach(f))) && !f->required)
                 return 0;
         if (len == -EFBIG)
                 return doc_refuse(f->path, 1, 1, why, "this file is too large; expected are %d bytes at most", DOC_BYTES_MAX);
         if (len < 0)
                 return why_set(why, (int)len, "the configuration %s can't be read: %s%s", f->path,
                                len == -ELOOP || len == -EINVAL ? "it is no file" : strerror((int)-len),
-                               f->required ? " (DSFS_CFG_PATH names it)" : "");
+                               f->required ? " (" NAMED_BY " names it)" : "");
         f->found = true;
         return config_take_bytes(c, f, bytes, (size_t)len, why);
 }

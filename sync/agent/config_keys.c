@@ -246,7 +246,7 @@ char *config_key_text(const void *object, const struct config_key *k)
         case CONFIG_COUNT:
                 return *(const unsigned *)field ? text_new("%u", *(const unsigned *)field) : NULL;
         case CONFIG_ID:
-                return *(const uid_t *)field != VIEW_AS_IS ? text_new("%u", *(const uid_t *)field) : NULL;
+                return *(const uid_t *)field != FS_VIEW_AS_IS ? text_new("%u", *(const uid_t *)field) : NULL;
         case CONFIG_SIZE:
                 return size_text(*(const uint64_t *)field);
         case CONFIG_VERSION:

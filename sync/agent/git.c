@@ -235,6 +235,7 @@ void git_place_release(struct git_place *p)
 {
         free(p->top);
         free(p->prefix);
+        free(p->dir);
         free(p->exclude);
         free(p->global);
         memset(p, 0, sizeof(*p));
@@ -308,6 +309,7 @@ static int find_global(const char *source, struct git_place *p, char **why)
 
 int git_find(const char *source, struct git_place *ret, char **why)
 {
+        static const char *const dir[] = {"rev-parse", "--absolute-git-dir", NULL};
         static const char *const exclude[] = {"rev-parse", "--git-path", "info/exclude", NULL};
         int rc;
 
@@ -319,6 +321,8 @@ int git_find(const char *source, struct git_place *ret, char **why)
                 return ret->top && ret->prefix ? 0 : why_set(why, -ENOMEM, "out of memory");
         }
         rc = find_top(source, ret, why);
+        if (rc == 0)
+                rc = ask_path(source, dir, &ret->dir, why);
         if (rc == 0)
                 rc = ask_path(source, exclude, &ret->exclude, why);
         if (rc == 0)

@@ -24,6 +24,7 @@ struct git_place {
         bool repository; /* else only `top` and `prefix` say anything */
         char *top;       /* of the working tree; absolute */
         char *prefix;    /* where the source is in it: "" or "a/b" */
+        char *dir;       /* the repository's, where the index is; NULL: there is none */
         char *exclude;   /* the repository's own list, absolute; NULL: there is none */
         char *global;    /* the user's, absolute; NULL: there is none */
 };

@@ -73,6 +73,7 @@ void ignored_release(struct ignored *i)
         free(i->prefix);
         free_texts(i->found, i->found_count);
         free_texts(i->lists, i->list_count);
+        free(i->git_dir);
         free(i->note);
         memset(i, 0, sizeof(*i));
 }
@@ -424,6 +425,7 @@ int ignored_find(const char *source, struct ignored *ret, char **why)
                 return rc;
         w = calloc(1, sizeof(*w));
         ret->prefix = strdup(git.prefix);
+        ret->git_dir = steal_ptr(&git.dir);
         if (w && ret->prefix) {
                 w->out = ret;
                 w->git = &git;

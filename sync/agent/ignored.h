@@ -17,7 +17,8 @@ struct ignored {
         /* Which lists were read or may come: absolute paths, owned. */
         char **lists;
         size_t list_count;
-        char *note; /* a sentence that is worth telling; owned; or NULL */
+        char *git_dir; /* where git's index is; owned; or NULL */
+        char *note;    /* a sentence that is worth telling; owned; or NULL */
 };
 void ignored_release(struct ignored *i);
 

@@ -18,7 +18,7 @@ void mount_options_init(struct mount_options *o)
                 if (keys[i].fallback)
                         (void)config_key_set(o, &keys[i], keys[i].fallback);
         }
-        o->view_uid = o->view_gid = VIEW_AS_IS;
+        o->view_uid = o->view_gid = FS_VIEW_AS_IS;
         o->allow_other = geteuid() == 0;
 }
 

@@ -11,8 +11,6 @@
 #include "sync/engine.h"
 #include "sync/watch.h"
 
-#define VIEW_AS_IS ((uid_t)-1)
-
 struct mount_options {
         enum fs_profile profile;
         enum fs_transport transport;
@@ -26,7 +24,7 @@ struct mount_options {
         bool gitignored;
         unsigned max_fds;
         uint64_t overlay_budget;
-        uid_t view_uid, view_gid; /* or VIEW_AS_IS */
+        uid_t view_uid, view_gid; /* or FS_VIEW_AS_IS */
         char *name;               /* owned; NULL: the folder's name */
 };
 

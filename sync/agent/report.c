@@ -8,6 +8,7 @@
 #include "cache/base/thread.h"
 #include "sync/agent/agent.h"
 #include "sync/agent/prewarm.h"
+#include "sync/agent/reload.h"
 #include "sync/serve/json.h"
 #include "sync/serve/why.h"
 
@@ -126,6 +127,7 @@ json_t *report_seat(struct seat *s)
         fs_mount_stats(s->mount, &fs);
         engine_stats(a->engine, &es);
         engine_warnings(a->engine, add_warning, warnings);
+        reload_warnings(a->reload, add_warning, warnings);
         degraded = json_array_size(warnings) > 0 || es.watch.degraded;
         hashing_warnings(a->hashing, add_warning, warnings, &unhashed);
         degraded = degraded || unhashed;

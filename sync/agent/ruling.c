@@ -22,6 +22,7 @@ void ruling_release(struct ruling *r)
         rules_free(r->rules);
         free_texts(r->shadowed, r->shadowed_count);
         free_texts(r->lists, r->list_count);
+        free(r->git_dir);
         free(r->note);
         memset(r, 0, sizeof(*r));
 }
@@ -104,6 +105,7 @@ static int make_with_git(const struct config *c, struct ruling *ret, char **why)
         }
         take_shadowed(&ignored, ret);
         ret->note = steal_ptr(&ignored.note);
+        ret->git_dir = steal_ptr(&ignored.git_dir);
         ret->lists = steal_ptr(&ignored.lists);
         ret->list_count = ignored.list_count;
         ignored.list_count = 0;

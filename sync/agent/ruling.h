@@ -16,6 +16,7 @@ struct ruling {
         /* The lists of git that were read: absolute paths. Owned. */
         char **lists;
         size_t list_count;
+        char *git_dir; /* where git's index is; owned; or NULL */
 };
 void ruling_release(struct ruling *r);
 

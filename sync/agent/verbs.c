@@ -7,6 +7,9 @@
 #include <unistd.h>
 
 #include "sync/agent/agent.h"
+#include "sync/agent/config.h"
+#include "sync/agent/config_keys.h"
+#include "sync/agent/reload.h"
 #include "sync/agent/report.h"
 #include "sync/agent/verbs_artifacts.h"
 #include "sync/serve/json.h"
@@ -46,10 +49,16 @@ static int run_ping(void *arg, const json_t *args, json_t **ret, char **why)
         return answer(json_pack("{s:i}", "pid", (int)getpid()), ret, why);
 }
 
+static int left_ms(unsigned long long deadline)
+{
+        unsigned long long now = clock_now_ns();
+
+        return now < deadline ? (int)((deadline - now) / NS_PER_MS) : 0;
+}
+
 /* What has been told is also in the root hash. */
 static int wait_hashed(struct agent *a, unsigned long long deadline, json_t **ret, char **why)
 {
-        unsigned long long now = clock_now_ns();
         struct engine_stats es;
         int rc;
 
@@ -57,7 +66,7 @@ static int wait_hashed(struct agent *a, unsigned long long deadline, json_t **re
         /* Nobody tells what changes: everything is looked at. */
         if (!es.watching || es.watch.degraded)
                 hashing_touch_all(a->hashing);
-        rc = hashing_wait(a->hashing, now < deadline ? (int)((deadline - now) / NS_PER_MS) : 0);
+        rc = hashing_wait(a->hashing, left_ms(deadline));
         if (rc == -ETIMEDOUT)
                 return why_set(why, rc, "%s is not hashed yet; wait longer with --timeout, `dsfs status` says how far it is", a->source);
         if (rc == -ENODATA)
@@ -79,6 +88,8 @@ static int run_wait(void *arg, const json_t *args, json_t **ret, char **why)
                 return why_set(why, -EINVAL, "\"timeout_ms\" is an integer from 0 to %d", WAIT_MAX_MS);
         deadline = clock_now_ns() + (unsigned long long)timeout * NS_PER_MS;
         rc = engine_barrier(a->engine, (int)timeout);
+        if (rc == 0)
+                rc = reload_wait(a->reload, left_ms(deadline));
         if (rc == 0 && json_is_true(json_object_get(args, "hashed")))
                 return wait_hashed(a, deadline, ret, why);
         if (rc == -ETIMEDOUT)
@@ -87,6 +98,26 @@ static int run_wait(void *arg, const json_t *args, json_t **ret, char **why)
         if (rc)
                 return why_set(why, rc, "%s is being unmounted", a->source);
         return answer(json_object(), ret, why);
+}
+
+/* The overlay is the source's, too. */
+static int check_overlay(const struct agent *a, const struct mount_options *o, const char *text, char **why)
+{
+        static const char *const names[] = {"gitignored", "overlay_budget"};
+        size_t count;
+        const struct config_key *keys = config_keys(&count);
+
+        for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+                const struct config_key *k = config_key_find(keys, count, names[i]);
+                CLEANUP_FREE char *ours = config_key_text(&a->config->options, k);
+                CLEANUP_FREE char *theirs = config_key_text(o, k);
+
+                if (mount_options_mention(text, k) && strcmp(why_text(ours), why_text(theirs)) != 0)
+                        return why_set(why, -EINVAL,
+                                       "-o %s: all mounts of %s share it, and it is %s already; leave it out, or unmount them first",
+                                       names[i], a->source, why_text(ours));
+        }
+        return 0;
 }
 
 /* The watch is the source's, so its mounts can't differ in what depends on it. */
@@ -141,6 +172,8 @@ static int run_mount(void *arg, const json_t *args, json_t **ret, char **why)
                 rc = check_namespace(a, args, why);
         if (rc == 0)
                 rc = check_shared(a, &options, why);
+        if (rc == 0)
+                rc = check_overlay(a, &options, text, why);
         if (rc == 0)
                 rc = seat_make(a, &wish, why);
         if (rc)

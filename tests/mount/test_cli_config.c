@@ -94,3 +94,127 @@ Test(cli_config, what_git_ignores_can_be_the_mounts_own)
         cr_assert(exists(box.mnt, "hosts.o"));
         expect_exit(0, "umount", box.mnt);
 }
+
+static void expect_in_step(void)
+{
+        expect_exit(0, "wait", "app", "--timeout", "60");
+}
+
+Test(cli_config, rules_change_while_mounted)
+{
+        put(box.src, "dsfs.yaml", "version: 1\nartifacts: [{path: a}]\n");
+        put(box.src, "b", "source's");
+        expect_exit(0, "mount", box.src, box.mnt);
+        cr_assert(exists(box.mnt, "b") && !exists(box.mnt, "a"));
+        put(box.src, "dsfs.yaml", "version: 1\nartifacts: [{path: a}, {path: b}]\n");
+        expect_in_step();
+        cr_assert_not(exists(box.mnt, "b"), "the new rule has no effect");
+        put(box.mnt, "b", "mount's");
+        expect_content(box.src, "b", "source's");
+        put(box.src, "dsfs.yaml", "version: 1\n");
+        expect_in_step();
+        expect_content(box.mnt, "b", "source's");
+        expect_exit(0, "umount", box.mnt);
+}
+
+Test(cli_config, a_broken_file_leaves_the_rules_and_is_a_warning)
+{
+        json_t *m;
+
+        put(box.src, "dsfs.yaml", "version: 1\nartifacts: [{path: a}]\n");
+        put(box.src, "a", "source's");
+        expect_exit(0, "mount", box.src, box.mnt);
+        put(box.src, "dsfs.yaml", "version: 1\nartifacts: [{pth: a}]\n");
+        expect_in_step();
+        cr_assert_not(exists(box.mnt, "a"));
+        m = status_mount(3);
+        cr_assert_str_eq(json_string_value(json_object_get(m, "verdict")), "degraded");
+        json_decref(m);
+        expect_said(box.r.out, "dsfs.yaml:2:14: there is no key pth");
+        expect_said(box.r.out, "the rules of before are kept");
+        put(box.src, "dsfs.yaml", "version: 1\nartifacts: [{path: b}]\n");
+        expect_in_step();
+        expect_content(box.mnt, "a", "source's");
+        json_decref(status_mount(0));
+        expect_exit(0, "umount", box.mnt);
+}
+
+Test(cli_config, first_rules_take_another_mount)
+{
+        expect_exit(0, "mount", box.src, box.mnt);
+        put(box.src, "dsfs.yaml", "version: 1\nartifacts: [{path: a}]\n");
+        expect_in_step();
+        json_decref(status_mount(3));
+        expect_said(box.r.out, "unmount it and mount it again");
+        expect_exit(0, "umount", box.mnt);
+}
+
+static bool hides_it(void *arg)
+{
+        return !exists(box.mnt, arg);
+}
+
+Test(cli_config, the_users_file_is_followed_too)
+{
+        put(box.src, "dsfs.yaml", "version: 1\nartifacts: [{path: a}]\n");
+        put(box.src, "b", "");
+        expect_exit(0, "mount", box.src, box.mnt);
+        cr_assert(exists(box.mnt, "b"));
+        /* Not even its directory is there yet. */
+        put_users("version: 1\nartifacts: [{path: b}]\n");
+        cr_assert(proc_until(hides_it, "b"), "the user's rules have no effect");
+        expect_exit(0, "umount", box.mnt);
+}
+
+Test(cli_config, gits_lists_are_followed)
+{
+        const char *const init[] = {"git", "-C", box.src, "init", "-q", NULL};
+        const char *const track[] = {"git", "-C", box.src, "add", "-f", "x.o", NULL};
+        const char *old, *new;
+
+        cr_assert_eq(child_exec(init, NULL, NULL, NULL, 0), 0);
+        put(box.src, "dsfs.yaml", "version: 1\ngitignored: on\n");
+        put(box.src, "x.o", "");
+        cr_assert_eq(mkdir(at(box.src, "web"), 0755), 0);
+        put(at(box.src, "web"), "y.js", "");
+        expect_exit(0, "mount", box.src, box.mnt);
+        cr_assert(exists(box.mnt, "x.o") && exists(box.mnt, "web/y.js"));
+        put(box.src, ".gitignore", "*.o\n");
+        put(at(box.mnt, "web"), ".gitignore", "/y.js\n");
+        expect_in_step();
+        cr_assert(!exists(box.mnt, "x.o") && !exists(box.mnt, "web/y.js"));
+        /* What git tracks is the source's from then on. */
+        cr_assert_eq(child_exec(track, NULL, NULL, NULL, 0), 0);
+        expect_in_step();
+        cr_assert(exists(box.mnt, "x.o"));
+        /* A list goes with its directory. */
+        old = keep(at(box.src, "web"));
+        new = keep(at(box.src, "site"));
+        cr_assert_eq(rename(old, new), 0);
+        cr_assert(proc_until(hides_it, "site/y.js"), "a list that has moved is not followed");
+        expect_exit(0, "umount", box.mnt);
+}
+
+Test(cli_config, what_mounts_share_is_the_first_ones)
+{
+        cr_assert_eq(mkdir(at(box.base, "second"), 0755), 0);
+        expect_exit(0, "mount", box.src, box.mnt);
+        expect_exit(1, "mount", box.src, at(box.base, "second"), "-o", "gitignored=on");
+        expect_said(box.r.err, "-o gitignored: all mounts of");
+        expect_exit(0, "mount", box.src, at(box.base, "second"), "-o", "gitignored=off");
+        expect_exit(0, "umount", "--all");
+}
+
+Test(cli_config, a_named_file_may_be_relative)
+{
+        put(box.base, "mine.yaml", "version: 1\nartifacts: [{path: a}]\n");
+        cr_assert_eq(chdir(box.base), 0);
+        setenv("DSFS_CFG_PATH", "mine.yaml", 1);
+        put(box.src, "a", "");
+        expect_exit(0, "mount", box.src, box.mnt);
+        cr_assert_not(exists(box.mnt, "a"));
+        put(box.base, "mine.yaml", "version: 1\nartifacts: [{path: b}]\n");
+        put(box.src, "b", "");
+        cr_assert(proc_until(hides_it, "b"));
+        expect_exit(0, "umount", box.mnt);
+}

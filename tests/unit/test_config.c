@@ -65,7 +65,7 @@ Test(config, nothing_is_the_defaults)
 
         cr_assert(c->options.profile == FS_PROFILE_SOURCE && c->options.squash && !c->options.gitignored);
         cr_assert_eq(c->options.overlay_budget, 20ULL << 30);
-        cr_assert_eq(c->options.view_uid, VIEW_AS_IS);
+        cr_assert_eq(c->options.view_uid, FS_VIEW_AS_IS);
         cr_assert_eq(c->artifacts.count, 0);
         cr_assert_str_eq(c->keep.rules[0].pattern, "!.env*");
         cr_assert_str_eq(config_origin(c, "profile"), "default");
