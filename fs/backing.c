@@ -252,20 +252,25 @@ void backing_unopen(struct fs_mount *m, struct node *n, int flags)
         mutex_unlock(&s->lock);
 }
 
-double backing_attr_timeout(struct fs_mount *m, const struct node *n)
+bool backing_is_written(struct fs_mount *m, const struct node *n)
 {
         const struct backing *b;
         struct stripe *s;
         bool written;
 
         if (!m->backings || atomic_load_explicit(&m->backings->writers, memory_order_seq_cst) == 0)
-                return m->timeout;
+                return false;
         s = stripe_of(m, n);
         mutex_lock(&s->lock);
         b = *find_locked(s, n);
         written = b && b->writers > 0;
         mutex_unlock(&s->lock);
-        return written ? 0 : m->timeout;
+        return written;
+}
+
+double backing_attr_timeout(struct fs_mount *m, const struct node *n)
+{
+        return backing_is_written(m, n) ? 0 : m->timeout;
 }
 
 void backing_stats(struct fs_mount *m, struct backing_stats *ret)

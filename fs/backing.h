@@ -37,6 +37,9 @@ void backing_unopen(struct fs_mount *m, struct node *n, int flags);
  * mapping changes its times and nobody says so. Any thread. */
 double backing_attr_timeout(struct fs_mount *m, const struct node *n);
 
+/* Does somebody have it open for writing, its bytes passed through? Any thread. */
+bool backing_is_written(struct fs_mount *m, const struct node *n);
+
 struct backing_stats {
         uint64_t files;   /* open */
         uint64_t refused; /* opens that the kernel would not pass through */

@@ -11,6 +11,8 @@ FS_SRCS := \
 	fs/attach.c \
 	fs/backing.c \
 	fs/entry.c \
+	fs/host.c \
+	fs/inject.c \
 	fs/later.c \
 	fs/finder.c \
 	fs/glob.c \

@@ -41,6 +41,7 @@ struct fs_options {
         enum fs_coherence coherence;
         bool readonly;
         bool allow_other;
+        bool events;    /* what the host does is replayed for those who watch the mount */
         bool xattr;     /* extended attributes and POSIX ACLs */
         bool squash;    /* what is created belongs to the owner of the source's root */
         uid_t view_uid; /* whose everything is shown to be; or FS_VIEW_AS_IS */
@@ -100,7 +101,29 @@ void fs_tell_content(struct fs_mount *m, const struct ident *file);
 /* The object's attributes may have changed. */
 void fs_tell_attr(struct fs_mount *m, const struct ident *object);
 
-/* The same, of an entry, and of content and attributes, put off: for threads that may not wait for the kernel. */
+/*
+ * The same, of what is known to have been done on the host; where the mount was asked to (fs_options.events), it is done once more through
+ * the mount then, so that its users' watchers hear of it.
+ */
+enum fs_host {
+        FS_HOST_CREATED = 1,
+        FS_HOST_DELETED = 2,
+        FS_HOST_MODIFIED = 4,
+        FS_HOST_CLOSED = 8, /* after writing */
+        FS_HOST_ATTRIB = 16,
+        FS_HOST_DIRECTORY = 32, /* it is one */
+};
+/* `object` is what stands or stood there, or NULL. */
+void fs_host_entry(struct fs_mount *m, const struct ident *dir, const char *name, size_t len, const struct ident *object, unsigned how);
+void fs_host_moved(struct fs_mount *m, const struct ident *dir, const char *name, size_t len, const struct ident *to_dir,
+                   const char *to_name, size_t to_len);
+/* By the name of it in `dir`; NULL: that isn't known. */
+void fs_host_object(struct fs_mount *m, const struct ident *object, const struct ident *dir, const char *name, size_t len, unsigned how);
+
+/* For the moment nothing more has happened. */
+void fs_host_rest(struct fs_mount *m);
+
+/* The same as fs_tell_…, of an entry, and of content and attributes, put off: for threads that may not wait for the kernel. */
 void fs_soon_entry(struct fs_mount *m, const struct ident *dir, const char *name, size_t len);
 void fs_soon_content(struct fs_mount *m, const struct ident *object);
 

@@ -16,6 +16,7 @@
 #include "fs/slots.h"
 
 struct backings;
+struct injector;
 struct later;
 struct offload;
 struct overlay;
@@ -30,6 +31,7 @@ struct fs_mount {
         struct slots *slots;
         struct offload *offload;
         struct later *later;
+        struct injector *injector; /* NULL: what the host does isn't replayed */
         struct backings *backings; /* NULL in the source profile */
         struct overlay *overlay;   /* borrowed; NULL: nothing is an artifact */
         struct layer source;

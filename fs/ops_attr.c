@@ -15,6 +15,7 @@
 #include "cache/base/fd.h"
 #include "fs/backing.h"
 #include "fs/entry.h"
+#include "fs/inject.h"
 #include "fs/later.h"
 #include "fs/ops.h"
 #include "fs/owner.h"
@@ -90,8 +91,11 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, s
         struct node *n = mount_node(m, ino);
         struct stat st;
         struct held h;
-        int rc = !n ? -ESTALE : node_is(n, NODE_READONLY) ? -EROFS : reach(m, n, SLOT_PATH, &h);
+        int rc;
 
+        if (n && inject_setattr(m, req, n))
+                return;
+        rc = !n ? -ESTALE : node_is(n, NODE_READONLY) ? -EROFS : reach(m, n, SLOT_PATH, &h);
         if (rc < 0) {
                 fuse_reply_err(req, -rc);
                 return;

@@ -10,6 +10,7 @@
 
 #include "fs/backing.h"
 #include "fs/entry.h"
+#include "fs/inject.h"
 #include "fs/ops.h"
 #include "fs/reach.h"
 #include "fs/worker.h"
@@ -23,8 +24,11 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
         struct place p = PLACE_NONE;
         struct fuse_entry_param e;
         uint32_t seq = dir ? atomic_load(&dir->seq) : 0;
-        int rc = dir ? place_find(m, dir, name, &p) : -ESTALE;
+        int rc;
 
+        if (dir && inject_lookup(m, req, dir, name))
+                return;
+        rc = dir ? place_find(m, dir, name, &p) : -ESTALE;
         if (rc == 0)
                 rc = entry_fill(m, dir, &p, name, &e);
         place_end(m, &p);

@@ -12,6 +12,7 @@
 #include "cache/base/fd.h"
 #include "fs/backing.h"
 #include "fs/entry.h"
+#include "fs/inject.h"
 #include "fs/later.h"
 #include "fs/ops.h"
 #include "fs/owner.h"
@@ -67,8 +68,11 @@ static mode_t mode_allowed(const struct fs_mount *m, mode_t mode)
 void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
         struct making k;
-        int rc = making_begin(&k, req, OP_MKNOD, parent, name, false);
+        int rc;
 
+        if (inject_make(fuse_req_userdata(req), req, parent, name))
+                return;
+        rc = making_begin(&k, req, OP_MKNOD, parent, name, false);
         if (rc == 0 && (S_ISBLK(mode) || (S_ISCHR(mode) && rdev != 0)))
                 rc = -EPERM;
         if (rc == 0)
@@ -81,8 +85,11 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
         struct making k;
-        int rc = making_begin(&k, req, OP_MKDIR, parent, name, true);
+        int rc;
 
+        if (inject_make(fuse_req_userdata(req), req, parent, name))
+                return;
+        rc = making_begin(&k, req, OP_MKDIR, parent, name, true);
         if (rc == 0)
                 rc = worker_create_in(k.m, req, &k.p);
         if (rc == 0 && mkdirat(k.p.fd, name, mode) < 0)
@@ -93,8 +100,11 @@ void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
         struct making k;
-        int rc = making_begin(&k, req, OP_SYMLINK, parent, name, false);
+        int rc;
 
+        if (inject_make(fuse_req_userdata(req), req, parent, name))
+                return;
+        rc = making_begin(&k, req, OP_SYMLINK, parent, name, false);
         if (rc == 0)
                 rc = worker_create_in(k.m, req, &k.p);
         if (rc == 0 && symlinkat(target, k.p.fd, name) < 0)

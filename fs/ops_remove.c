@@ -12,6 +12,7 @@
 
 #include "fs/entry.h"
 #include "fs/guard.h"
+#include "fs/inject.h"
 #include "fs/later.h"
 #include "fs/ops.h"
 #include "fs/owner.h"
@@ -86,8 +87,11 @@ static void remove_name(fuse_req_t req, enum op op, fuse_ino_t parent, const cha
         struct node *dir = mount_node(m, parent);
         struct place p = PLACE_NONE;
         struct victim v;
-        int rc = dir ? place_find(m, dir, name, &p) : -ESTALE;
+        int rc;
 
+        if (dir && inject_remove(m, req, dir, name))
+                return;
+        rc = dir ? place_find(m, dir, name, &p) : -ESTALE;
         if (rc == 0 && (p.is & NODE_READONLY))
                 rc = -EROFS;
         if (rc == 0)
@@ -266,6 +270,11 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
                 rc = end_open(m, &from, parent, name);
         if (rc == 0)
                 rc = end_open(m, &to, newparent, newname);
+        if (rc == 0 && inject_rename(m, req, from.dir, name, to.dir, newname)) {
+                end_close(m, &from);
+                end_close(m, &to);
+                return;
+        }
         if (rc == 0)
                 rc = find_ends(m, &from, &to, flags);
         if (rc == 0 && (flags & RENAME_WHITEOUT))

@@ -19,6 +19,7 @@
 #include "cache/base/log.h"
 #include "fs/attach.h"
 #include "fs/backing.h"
+#include "fs/inject.h"
 #include "fs/later.h"
 #include "fs/mount.h"
 #include "fs/offload.h"
@@ -219,6 +220,7 @@ static void free_all(struct fs_mount *m)
         if (m->loop_started)
                 pthread_join(m->loop, NULL);
         later_free(m->later);
+        injector_free(m->injector);
         backings_free(m->backings);
         offload_free(m->offload);
         if (m->session)
@@ -274,6 +276,8 @@ int fs_mount_new(const struct fs_options *options, struct fs_mount **ret, char *
                 rc = -ENOMEM;
         if (rc == 0 && options->profile == FS_PROFILE_DATA)
                 rc = backings_new(&m->backings);
+        if (rc == 0 && options->events)
+                rc = injector_new(&m->injector);
         if (rc == 0)
                 rc = make_root(m);
         if (rc == 0)

@@ -126,8 +126,7 @@ void tell_entry(struct fs_mount *m, struct node *dir, const char *name, size_t l
         tell_inode(m, dir, 0);
 }
 
-/* The node that an event is about, with a reference. */
-static struct node *node_of_event(struct fs_mount *m, const struct ident *ident)
+struct node *tell_find(struct fs_mount *m, const struct ident *ident)
 {
         atomic_fetch_add(&m->changes, 1);
         return node_find(m->nodes, ident);
@@ -135,7 +134,7 @@ static struct node *node_of_event(struct fs_mount *m, const struct ident *ident)
 
 void fs_tell_entry(struct fs_mount *m, const struct ident *dir, const char *name, size_t len)
 {
-        struct node *n = node_of_event(m, dir);
+        struct node *n = tell_find(m, dir);
 
         if (!n)
                 return;
@@ -145,7 +144,7 @@ void fs_tell_entry(struct fs_mount *m, const struct ident *dir, const char *name
 
 void fs_tell_content(struct fs_mount *m, const struct ident *file)
 {
-        struct node *n = node_of_event(m, file);
+        struct node *n = tell_find(m, file);
 
         if (!n)
                 return;
@@ -155,7 +154,7 @@ void fs_tell_content(struct fs_mount *m, const struct ident *file)
 
 void fs_tell_attr(struct fs_mount *m, const struct ident *object)
 {
-        struct node *n = node_of_event(m, object);
+        struct node *n = tell_find(m, object);
 
         if (!n)
                 return;
@@ -165,7 +164,7 @@ void fs_tell_attr(struct fs_mount *m, const struct ident *object)
 
 void fs_soon_entry(struct fs_mount *m, const struct ident *dir, const char *name, size_t len)
 {
-        struct node *n = node_of_event(m, dir);
+        struct node *n = tell_find(m, dir);
 
         if (!n)
                 return;
@@ -175,7 +174,7 @@ void fs_soon_entry(struct fs_mount *m, const struct ident *dir, const char *name
 
 void fs_soon_content(struct fs_mount *m, const struct ident *object)
 {
-        struct node *n = node_of_event(m, object);
+        struct node *n = tell_find(m, object);
 
         if (!n)
                 return;

@@ -8,6 +8,9 @@
 
 #include "fs/mount.h"
 
+/* The node that an event is about, with a reference; NULL: the kernel doesn't know it. */
+struct node *tell_find(struct fs_mount *m, const struct ident *ident);
+
 /* With `force` also when the kernel is believed to know what stands there now. */
 void tell_entry(struct fs_mount *m, struct node *dir, const char *name, size_t len, bool force);
 void tell_content(struct fs_mount *m, struct node *n);

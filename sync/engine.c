@@ -87,21 +87,58 @@ static struct fs_mount *place_use(struct engine *e, struct place *p)
         for (struct place *at_ = (e)->places; at_ < (e)->places + ENGINE_MOUNTS_MAX; at_++)                                                \
                 for (struct fs_mount *m = place_use(e, at_); m; place_leave(e, at_), m = NULL)
 
-static void sink_entry(void *arg, const void *origin, const struct ident *dir, const char *name, size_t len)
+/* Both say it alike. */
+static unsigned host_of(unsigned how)
+{
+        _Static_assert((int)WATCH_CREATED == (int)FS_HOST_CREATED && (int)WATCH_DELETED == (int)FS_HOST_DELETED &&
+                               (int)WATCH_MODIFIED == (int)FS_HOST_MODIFIED && (int)WATCH_CLOSED == (int)FS_HOST_CLOSED &&
+                               (int)WATCH_ATTRIB == (int)FS_HOST_ATTRIB && (int)WATCH_DIRECTORY == (int)FS_HOST_DIRECTORY,
+                       "one is handed on as the other");
+        return how;
+}
+
+static void sink_entry(void *arg, const void *origin, const struct watch_name *at, const struct ident *object, unsigned how)
 {
         struct engine *e = arg;
 
         FOR_EACH_MOUNT(e, m)
         {
                 if (m != origin)
-                        fs_tell_entry(m, dir, name, len);
+                        fs_host_entry(m, at->dir, at->name, at->len, object, host_of(how));
         }
 }
 
-static void sink_content(void *arg, const void *origin, const struct ident *file)
+static void sink_moved(void *arg, const void *origin, const struct watch_name *from, const struct watch_name *to)
 {
         struct engine *e = arg;
 
+        FOR_EACH_MOUNT(e, m)
+        {
+                if (m != origin)
+                        fs_host_moved(m, from->dir, from->name, from->len, to->dir, to->name, to->len);
+        }
+}
+
+static void tell_object(struct engine *e, const void *origin, const struct ident *object, const struct watch_name *at, unsigned how)
+{
+        static const struct watch_name nowhere;
+
+        at = at ? at : &nowhere;
+        FOR_EACH_MOUNT(e, m)
+        {
+                if (m != origin)
+                        fs_host_object(m, object, at->dir, at->name, at->len, host_of(how));
+        }
+}
+
+static void sink_content(void *arg, const void *origin, const struct ident *file, const struct watch_name *at, unsigned how)
+{
+        struct engine *e = arg;
+
+        if (how) {
+                tell_object(e, origin, file, at, how);
+                return;
+        }
         FOR_EACH_MOUNT(e, m)
         {
                 if (m != origin)
@@ -109,15 +146,9 @@ static void sink_content(void *arg, const void *origin, const struct ident *file
         }
 }
 
-static void sink_attr(void *arg, const void *origin, const struct ident *object)
+static void sink_attr(void *arg, const void *origin, const struct ident *object, const struct watch_name *at, unsigned how)
 {
-        struct engine *e = arg;
-
-        FOR_EACH_MOUNT(e, m)
-        {
-                if (m != origin)
-                        fs_tell_attr(m, object);
-        }
+        tell_object(arg, origin, object, at, how);
 }
 
 /*
@@ -167,15 +198,20 @@ static const struct overlay_listener artifacts = {
         .switched = artifact_switched,
 };
 
-/* One fanotify mark sees a whole filesystem. */
-void engine_use_overlay(struct engine *e, struct overlay *o)
+bool engine_sees_how(const struct engine *e)
 {
         struct watch_stats stats = {0};
 
         if (e->watch)
                 watch_stats(e->watch, &stats);
+        return stats.backend == WATCH_FANOTIFY;
+}
+
+/* One fanotify mark sees a whole filesystem. */
+void engine_use_overlay(struct engine *e, struct overlay *o)
+{
         overlay_listen(o, &artifacts, e);
-        overlay_watched(o, stats.backend == WATCH_FANOTIFY && overlay_beside_source(o));
+        overlay_watched(o, engine_sees_how(e) && overlay_beside_source(o));
 }
 
 static void sink_touched(void *arg, const struct ident *dir, const char *path, const char *name, size_t len)
@@ -229,14 +265,17 @@ static void sink_lost(void *arg, enum watch_loss loss, const char *detail)
         mutex_unlock(&e->lock);
 }
 
-/* Nothing to do: mounts tell the kernel by themselves what they have put off; only a barrier can't wait for that. */
+/* Mounts tell the kernel by themselves what they have put off. */
 static void sink_idle(void *arg)
 {
-        (void)arg;
+        struct engine *e = arg;
+
+        FOR_EACH_MOUNT(e, m) fs_host_rest(m);
 }
 
 static const struct watch_sink sink = {
         .entry = sink_entry,
+        .moved = sink_moved,
         .content = sink_content,
         .attr = sink_attr,
         .lost = sink_lost,

@@ -46,6 +46,9 @@ void engine_tell_all(struct engine *e);
 /* How mounts of this source have to be coherent; decided in engine_new(). Any thread. */
 enum fs_coherence engine_coherence(const struct engine *e);
 
+/* Whether what the host does is known well enough to be replayed to those who watch a mount. Any thread. */
+bool engine_sees_how(const struct engine *e);
+
 /* The mounts that are added have their artifacts here: what one changes is told to the others. Before the first is added; borrowed until
  * the last is gone. */
 void engine_use_overlay(struct engine *e, struct overlay *o);

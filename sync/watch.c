@@ -48,30 +48,44 @@ struct watch {
         bool ended GUARDED_BY(lock);
 };
 
-void watch_tell_entry(struct watch_core *c, const struct ident *dir, const char *name, size_t len)
+void watch_tell_entry(struct watch_core *c, const struct watch_name *at, const struct ident *object, unsigned how)
 {
         c->content_told = false;
         atomic_fetch_add_explicit(&c->events, 1, memory_order_relaxed);
-        c->sink.entry(c->arg, c->origin, dir, name, len);
+        c->sink.entry(c->arg, c->origin, at, object, how);
 }
 
-void watch_tell_content(struct watch_core *c, const struct ident *file)
+void watch_tell_moved(struct watch_core *c, const struct watch_name *from, const struct watch_name *to)
+{
+        if (!c->sink.moved) {
+                watch_tell_entry(c, from, NULL, WATCH_DELETED);
+                watch_tell_entry(c, to, NULL, WATCH_CREATED);
+                return;
+        }
+        c->content_told = false;
+        atomic_fetch_add_explicit(&c->events, 1, memory_order_relaxed);
+        c->sink.moved(c->arg, c->origin, from, to);
+}
+
+void watch_tell_content(struct watch_core *c, const struct ident *file, const struct watch_name *at, unsigned how)
 {
         /* What came from one was told to the others; what came from nobody, to all. */
-        if (c->content_told && ident_equal(file, &c->last_content) && (!c->last_origin || c->last_origin == c->origin))
+        if (c->content_told && ident_equal(file, &c->last_content) && (!c->last_origin || c->last_origin == c->origin) &&
+            (how & ~c->last_how) == 0)
                 return;
         c->last_content = *file;
         c->last_origin = c->origin;
+        c->last_how = how;
         c->content_told = true;
         atomic_fetch_add_explicit(&c->events, 1, memory_order_relaxed);
-        c->sink.content(c->arg, c->origin, file);
+        c->sink.content(c->arg, c->origin, file, at, how);
 }
 
-void watch_tell_attr(struct watch_core *c, const struct ident *object)
+void watch_tell_attr(struct watch_core *c, const struct ident *object, const struct watch_name *at, unsigned how)
 {
         c->content_told = false;
         atomic_fetch_add_explicit(&c->events, 1, memory_order_relaxed);
-        c->sink.attr(c->arg, c->origin, object);
+        c->sink.attr(c->arg, c->origin, object, at, how);
 }
 
 void watch_tell_touched(struct watch_core *c, const struct ident *dir, const char *path, const char *name, size_t len)

@@ -26,17 +26,36 @@ enum watch_loss {
         WATCH_ROOT,     /* the source itself was deleted, moved away or unmounted */
 };
 
+/* How it was changed, where that is known: what a watcher of the source hears. None: it isn't known, or he hears nothing. */
+enum watch_change {
+        WATCH_CREATED = 1, /* an entry; or it came from where we don't see */
+        WATCH_DELETED = 2, /* or it went there */
+        WATCH_MODIFIED = 4,
+        WATCH_CLOSED = 8, /* after writing */
+        WATCH_ATTRIB = 16,
+        WATCH_DIRECTORY = 32, /* it is one */
+};
+
+struct watch_name {
+        const struct ident *dir;
+        const char *name;
+        size_t len;
+};
+
 /* Called on the watch's own thread, in the order of the changes, after each has happened. They may block for the kernel's notifications,
  * never for anything that waits for this thread. `origin` is whom the change came from, who knows of it already; NULL: it isn't known, or
  * is nobody of ours. */
 struct watch_sink {
-        /* The entry `name` of `dir` was created, deleted, renamed from or renamed to. Both names of a rename are told. */
-        void (*entry)(void *arg, const void *origin, const struct ident *dir, const char *name, size_t len);
-        /* The file's bytes changed, and so its attributes (or it was closed after writing, which is all that shows of a store through a
-         * mapping; or inotify can't tell). Of a directory: any of its entries, for it came, perhaps came back, from where we don't see. */
-        void (*content)(void *arg, const void *origin, const struct ident *object);
+        /* The entry was created, deleted, renamed from or renamed to; `object` is what it is or was, or NULL: that isn't known. */
+        void (*entry)(void *arg, const void *origin, const struct watch_name *at, const struct ident *object, unsigned how);
+        /* One was renamed, perhaps over another. NULL: each of its names is told as an entry. */
+        void (*moved)(void *arg, const void *origin, const struct watch_name *from, const struct watch_name *to);
+        /* (`at`, in this and the next: the name by which it was done; NULL: it isn't known.) The file's bytes changed, and so its
+         * attributes (or it was closed after writing, which is all that shows of a store through a mapping; or inotify can't tell). Of a
+         * directory: any of its entries, for it came, perhaps came back, from where we don't see. */
+        void (*content)(void *arg, const void *origin, const struct ident *object, const struct watch_name *at, unsigned how);
         /* Mode, owner, times, link count or extended attributes changed. inotify can't show that a file's other link went. */
-        void (*attr)(void *arg, const void *origin, const struct ident *object);
+        void (*attr)(void *arg, const void *origin, const struct ident *object, const struct watch_name *at, unsigned how);
         /* Anything below the source may have changed untold. `detail` is one sentence that says what to do about it. */
         void (*lost)(void *arg, enum watch_loss why, const char *detail);
         /* Everything that was queued has been told, or a good deal of it in a storm: a good moment to flush what was gathered. */

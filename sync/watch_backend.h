@@ -35,6 +35,7 @@ struct watch_core {
         const void *origin; /* of what is told next */
         bool content_told;  /* ... and nothing else since: `last_content` needs not be told again in this batch */
         struct ident last_content;
+        unsigned last_how;
         const void *last_origin;
 
         _Atomic uint64_t events, own, overflows, watches;
@@ -58,9 +59,10 @@ extern const struct watch_ops watch_fanotify_ops;
 extern const struct watch_ops watch_inotify_ops;
 
 /* For backends: count and hand on to the sink. */
-void watch_tell_entry(struct watch_core *c, const struct ident *dir, const char *name, size_t len);
-void watch_tell_content(struct watch_core *c, const struct ident *file);
-void watch_tell_attr(struct watch_core *c, const struct ident *object);
+void watch_tell_entry(struct watch_core *c, const struct watch_name *at, const struct ident *object, unsigned how);
+void watch_tell_moved(struct watch_core *c, const struct watch_name *from, const struct watch_name *to);
+void watch_tell_content(struct watch_core *c, const struct ident *file, const struct watch_name *at, unsigned how);
+void watch_tell_attr(struct watch_core *c, const struct ident *object, const struct watch_name *at, unsigned how);
 void watch_tell_touched(struct watch_core *c, const struct ident *dir, const char *path, const char *name, size_t len);
 void watch_tell_lost(struct watch_core *c, enum watch_loss why, const char *detail);
 

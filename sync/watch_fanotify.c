@@ -118,18 +118,39 @@ static void tell_places(struct watch_core *c, const struct told *t)
                 tell_touched(c, &t->new, t->new_name);
 }
 
+static void tell_names(struct watch_core *c, uint64_t mask, const struct told *t)
+{
+        const struct watch_name at = {&t->dir, t->dir_name, t->dir_name ? strlen(t->dir_name) : 0};
+        const struct watch_name from = {&t->old, t->old_name, t->has_old ? strlen(t->old_name) : 0};
+        const struct watch_name to = {&t->new, t->new_name, t->has_new ? strlen(t->new_name) : 0};
+        const struct ident *object = t->has_object ? &t->object : NULL;
+        unsigned how =
+                (mask & (FAN_DELETE | FAN_MOVED_FROM) ? WATCH_DELETED : 0) | (mask & (FAN_CREATE | FAN_MOVED_TO) ? WATCH_CREATED : 0);
+        unsigned dir = mask & FAN_ONDIR ? WATCH_DIRECTORY : 0;
+
+        /* Of one name several may be told at once, in no order that is known: what is there now decides. */
+        if (t->has_dir && t->dir_name && how)
+                watch_tell_entry(c, &at, object, how | dir);
+        if (t->has_old && t->has_new)
+                watch_tell_moved(c, &from, &to);
+        else if (t->has_old)
+                watch_tell_entry(c, &from, object, WATCH_DELETED | dir);
+        else if (t->has_new)
+                watch_tell_entry(c, &to, object, WATCH_CREATED | dir);
+}
+
 static void tell_event(struct watch_core *c, uint64_t mask, const struct told *t)
 {
-        if (t->has_dir && t->dir_name && (mask & (FAN_CREATE | FAN_DELETE | FAN_MOVED_FROM | FAN_MOVED_TO)))
-                watch_tell_entry(c, &t->dir, t->dir_name, strlen(t->dir_name));
-        if (t->has_old)
-                watch_tell_entry(c, &t->old, t->old_name, strlen(t->old_name));
-        if (t->has_new)
-                watch_tell_entry(c, &t->new, t->new_name, strlen(t->new_name));
+        const struct watch_name named = {&t->dir, t->dir_name, t->dir_name ? strlen(t->dir_name) : 0};
+        /* A link that came or went is told without a name, and no directory's watcher hears of it. */
+        const struct watch_name *at = t->has_dir && t->dir_name ? &named : NULL;
+
+        tell_names(c, mask, t);
         if (t->has_object && (mask & (FAN_MODIFY | FAN_CLOSE_WRITE)))
-                watch_tell_content(c, &t->object);
+                watch_tell_content(c, &t->object, at,
+                                   (mask & FAN_MODIFY ? WATCH_MODIFIED : 0) | (mask & FAN_CLOSE_WRITE ? WATCH_CLOSED : 0));
         if (t->has_object && (mask & (FAN_ATTRIB | FAN_RENAME)))
-                watch_tell_attr(c, &t->object);
+                watch_tell_attr(c, &t->object, at, (mask & FAN_ATTRIB) && t->has_dir ? WATCH_ATTRIB : 0);
 }
 
 /* Whether nobody has to be told of what this thread did; else c->origin is set. */

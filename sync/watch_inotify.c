@@ -62,9 +62,9 @@ static void tell_named(struct ino *n, const struct watch_dir *dir, enum ino_late
         if (dirfd < 0 || ident_of(dirfd, name, &id) < 0)
                 return;
         if (what == INO_CONTENT)
-                watch_tell_content(n->c, &id);
+                watch_tell_content(n->c, &id, NULL, 0);
         else
-                watch_tell_attr(n->c, &id);
+                watch_tell_attr(n->c, &id, NULL, 0);
 }
 
 /* A directory's name is gone, by IN_DELETE or IN_MOVED_FROM; unless what we know under it came there later. */
@@ -118,7 +118,7 @@ static void tell_touched(struct ino *n, int wd, const char *name, size_t len)
 static void on_self(struct ino *n, struct watch_dir *d, uint32_t mask)
 {
         if (mask & IN_ATTRIB)
-                watch_tell_attr(n->c, &d->ident);
+                watch_tell_attr(n->c, &d->ident, NULL, 0);
         if ((mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED)) && d == n->tree.root)
                 n->c->check_root = true;
         if (mask & IN_IGNORED) {
@@ -132,7 +132,7 @@ static void on_self(struct ino *n, struct watch_dir *d, uint32_t mask)
 static void on_entry(struct ino *n, struct watch_dir *d, uint32_t mask, const char *name, size_t len)
 {
         if (mask & (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO))
-                watch_tell_entry(n->c, &d->ident, name, len);
+                watch_tell_entry(n->c, &(struct watch_name){&d->ident, name, len}, NULL, 0);
         if (mask & IN_ISDIR) {
                 if (mask & (IN_CREATE | IN_MOVED_TO))
                         ino_enter(n, d, name, len);

@@ -209,7 +209,7 @@ static void tell_file(struct ino *n, int dirfd, const char *name)
         struct ident id;
 
         if (ident_of(dirfd, name, &id) == 0)
-                watch_tell_content(n->c, &id);
+                watch_tell_content(n->c, &id, NULL, 0);
 }
 
 static int read_entry(struct ino *n, struct watch_dir *d, int dirfd, const struct dirent *e, bool tell, struct todo *todo)
@@ -221,11 +221,11 @@ static int read_entry(struct ino *n, struct watch_dir *d, int dirfd, const struc
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
                 return 0;
         if (tell)
-                watch_tell_entry(n->c, &d->ident, e->d_name, strlen(e->d_name));
+                watch_tell_entry(n->c, &(struct watch_name){&d->ident, e->d_name, strlen(e->d_name)}, NULL, 0);
         if (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN)
                 rc = watch_child(n, d, dirfd, e->d_name, &child, &fd);
         if (rc == 0 && tell)
-                watch_tell_attr(n->c, &child->ident);
+                watch_tell_attr(n->c, &child->ident, NULL, 0);
         if (rc == 0)
                 return child->read ? 0 : todo_add(todo, child->wd);
         cannot_see(n, rc);
@@ -258,7 +258,7 @@ static void read_dir(struct ino *n, struct watch_dir *d, int fd, bool tell, stru
                 return;
         }
         if (tell)
-                watch_tell_content(n->c, &d->ident);
+                watch_tell_content(n->c, &d->ident, NULL, 0);
         while (rc == 0 && (errno = 0, e = readdir(dir)))
                 rc = read_entry(n, d, own, e, tell, todo);
         if (rc == 0)
@@ -306,7 +306,7 @@ void ino_enter(struct ino *n, struct watch_dir *parent, const char *name, size_t
                 cannot_see(n, rc);
                 return;
         }
-        watch_tell_attr(n->c, &d->ident);
+        watch_tell_attr(n->c, &d->ident, NULL, 0);
         if (!d->read)
                 read_below(n, d, fd, true);
 }

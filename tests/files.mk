@@ -22,6 +22,7 @@ MOUNT_TESTS += \
 	tests/mount/test_fds.c \
 	tests/mount/test_idle.c \
 	tests/mount/test_coherence.c \
+	tests/mount/test_events.c \
 	tests/mount/test_git.c
 STRESS += tests/stress/coherence.c tests/stress/tree.c
 TEST_LIB_SRCS += tests/stress/edit.c

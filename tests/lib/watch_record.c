@@ -36,18 +36,21 @@ static void note(struct record *r, enum told_kind kind, const void *origin, cons
         mutex_unlock(&r->lock);
 }
 
-static void on_entry(void *arg, const void *origin, const struct ident *dir, const char *name, size_t len)
+static void on_entry(void *arg, const void *origin, const struct watch_name *at, const struct ident *object, unsigned how)
 {
-        note(arg, TOLD_ENTRY, origin, dir, name, len);
+        (void)object, (void)how;
+        note(arg, TOLD_ENTRY, origin, at->dir, at->name, at->len);
 }
 
-static void on_content(void *arg, const void *origin, const struct ident *file)
+static void on_content(void *arg, const void *origin, const struct ident *file, const struct watch_name *name, unsigned how)
 {
+        (void)name, (void)how;
         note(arg, TOLD_CONTENT, origin, file, NULL, 0);
 }
 
-static void on_attr(void *arg, const void *origin, const struct ident *object)
+static void on_attr(void *arg, const void *origin, const struct ident *object, const struct watch_name *name, unsigned how)
 {
+        (void)name, (void)how;
         note(arg, TOLD_ATTR, origin, object, NULL, 0);
 }
 

@@ -69,18 +69,18 @@ static int change_when_asked(void *arg)
 static atomic_bool told[THREADS][ROUNDS];
 static atomic_uint overflows;
 
-static void on_entry(void *arg, const void *origin, const struct ident *dir, const char *name, size_t len)
+static void on_entry(void *arg, const void *origin, const struct watch_name *at, const struct ident *object, unsigned how)
 {
         int number, round;
 
-        (void)arg, (void)origin, (void)dir;
-        if (len < 16 && sscanf(name, "w%d.%d", &number, &round) == 2 && number < THREADS && round < ROUNDS)
+        (void)arg, (void)origin, (void)object, (void)how;
+        if (at->len < 16 && sscanf(at->name, "w%d.%d", &number, &round) == 2 && number < THREADS && round < ROUNDS)
                 atomic_store(&told[number][round], true);
 }
 
-static void on_object(void *arg, const void *origin, const struct ident *object)
+static void on_object(void *arg, const void *origin, const struct ident *object, const struct watch_name *name, unsigned how)
 {
-        (void)arg, (void)origin, (void)object;
+        (void)arg, (void)origin, (void)object, (void)name, (void)how;
 }
 
 static void on_loss(void *arg, enum watch_loss why, const char *detail)

@@ -1,0 +1,465 @@
+/*
+ * One operation at a time: who injects writes down what is to be expected, does it, and crosses it out. A request is ours when the
+ * injecting thread made it, which the kernel says, and it is what stands there; all others of that thread (the way to the directory) are
+ * served as anybody's.
+ *
+ * The way goes by the names that the kernel believes, from the mount's root on, and crosses no mount: what somebody else has mounted below
+ * is never touched.
+ */
+#include "fs/inject.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/mount.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "cache/base/err.h"
+#include "cache/base/fd.h"
+#include "fs/entry.h"
+
+#define DEPTH_MAX 256U
+/* How often somebody else's look at a name may come between. */
+#define TRIES 8
+
+enum expect {
+        EXPECT_NOTHING,
+        EXPECT_CREATE,
+        EXPECT_DELETE,
+        EXPECT_RENAME,
+        EXPECT_SETATTR,
+};
+
+struct expected {
+        enum expect what;
+        struct node *dir, *to_dir, *node, *over; /* with references of who injects */
+        const char *name, *to_name;
+        struct stat st; /* of what is created */
+        bool answered;
+};
+
+struct injector {
+        _Atomic pid_t tid; /* who injects; 0: nobody */
+        /* Held while one operation is injected. Never by who serves. */
+        struct mutex busy;
+        int root GUARDED_BY(busy); /* of the mount; -1: closed, so that it can end */
+        /* Innermost. */
+        struct mutex lock;
+        struct expected expected GUARDED_BY(lock);
+};
+
+int injector_new(struct injector **ret)
+{
+        struct injector *i = calloc(1, sizeof(*i));
+
+        if (!i)
+                return -ENOMEM;
+        mutex_init(&i->busy);
+        mutex_init(&i->lock);
+        i->root = -1;
+        *ret = i;
+        return 0;
+}
+
+void injector_free(struct injector *i)
+{
+        if (!i)
+                return;
+        mutex_lock(&i->busy);
+        fd_close(&i->root);
+        mutex_unlock(&i->busy);
+        mutex_release(&i->busy);
+        mutex_release(&i->lock);
+        free(i);
+}
+
+/*
+ * The way
+ */
+
+/* A private copy of the mount, so that nobody is kept from unmounting. */
+static int open_root(const struct fs_mount *m, struct injector *i) REQUIRES(i->busy)
+{
+        CLEANUP_FD int fd = -1;
+        struct stat st;
+
+        if (i->root >= 0)
+                return i->root;
+        fd = (int)syscall(SYS_open_tree, AT_FDCWD, m->options.mountpoint, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        if (fstat(fd, &st) < 0 || major(st.st_dev) != 0 || minor(st.st_dev) != m->connection)
+                return -ENODEV;
+        i->root = fd_steal(&fd);
+        return i->root;
+}
+
+/* The path that the kernel knows a directory by, into `buf`; its beginning, or NULL. */
+static const char *path_of(struct fs_mount *m, struct node *dir, char buf[PATH_MAX])
+{
+        node_id id = node_id_of(dir);
+        size_t at = PATH_MAX - 1;
+
+        buf[at] = '\0';
+        for (unsigned depth = 0; id != NODE_ROOT; depth++) {
+                char name[NAME_BYTES_MAX + 1];
+                struct node *n = depth < DEPTH_MAX ? node_hold(m->nodes, id) : NULL;
+                size_t len;
+
+                if (!n)
+                        return NULL;
+                id = name_of_node(m->names, n, 0, name);
+                mount_forget(m, n, 1);
+                len = strlen(name);
+                if (id == NODE_NONE || at < len + 1)
+                        return NULL;
+                if (buf[at])
+                        buf[--at] = '/';
+                at -= len;
+                memcpy(buf + at, name, len);
+        }
+        return buf[at] ? buf + at : ".";
+}
+
+static int open_on(const struct fs_mount *m, int dirfd, const char *path, unsigned long long flags)
+{
+        struct open_how how = {.flags = flags | O_CLOEXEC | O_NOFOLLOW,
+                               .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV};
+        int fd = (int)syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
+
+        (void)m;
+        return fd < 0 ? -errno : fd;
+}
+
+static int open_dir(struct fs_mount *m, struct node *dir) REQUIRES(m->injector->busy)
+{
+        char buf[PATH_MAX];
+        const char *path = path_of(m, dir, buf);
+        int root = path ? open_root(m, m->injector) : -ENOENT;
+
+        return root < 0 ? root : open_on(m, root, path, O_PATH | O_DIRECTORY);
+}
+
+static void expect(struct fs_mount *m, const struct expected *e)
+{
+        struct injector *i = m->injector;
+
+        mutex_lock(&i->lock);
+        i->expected = *e;
+        mutex_unlock(&i->lock);
+        atomic_store(&i->tid, e->what == EXPECT_NOTHING ? 0 : gettid());
+}
+
+/* Cross it out. Whether it was asked for. */
+static bool expected_came(struct fs_mount *m)
+{
+        struct injector *i = m->injector;
+        bool answered;
+
+        atomic_store(&i->tid, 0);
+        mutex_lock(&i->lock);
+        answered = i->expected.answered;
+        i->expected = (struct expected){0};
+        mutex_unlock(&i->lock);
+        return answered;
+}
+
+/*
+ * Doing
+ */
+
+static int make(int dirfd, const char *name, mode_t mode)
+{
+        int rc = S_ISDIR(mode)   ? mkdirat(dirfd, name, mode & 07777)
+                 : S_ISLNK(mode) ? symlinkat("-", dirfd, name)
+                                 : mknodat(dirfd, name, mode & (S_IFMT | 07777), 0);
+
+        return rc < 0 ? -errno : 0;
+}
+
+bool inject_created(struct fs_mount *m, struct node *dir, const char *name, struct node *n, const struct stat *st)
+{
+        const struct expected e = {.what = EXPECT_CREATE, .dir = dir, .name = name, .node = n, .st = *st};
+        bool done = false;
+        int rc = -EEXIST;
+
+        if (!m->injector || S_ISBLK(st->st_mode) || S_ISCHR(st->st_mode))
+                return false;
+        mutex_lock(&m->injector->busy);
+        {
+                CLEANUP_FD int fd = open_dir(m, dir);
+
+                /* Who has looked at the name since it was made has it already: it has to be new to the kernel. */
+                for (int i = 0; fd >= 0 && rc == -EEXIST && i < TRIES; i++) {
+                        (void)fuse_lowlevel_notify_inval_entry(m->session, node_id_of(dir), name, strlen(name));
+                        expect(m, &e);
+                        rc = make(fd, name, st->st_mode);
+                        done = expected_came(m) && rc == 0;
+                }
+        }
+        mutex_unlock(&m->injector->busy);
+        return done;
+}
+
+bool inject_deleted(struct fs_mount *m, struct node *dir, const char *name, struct node *n)
+{
+        const struct expected e = {.what = EXPECT_DELETE, .dir = dir, .name = name, .node = n};
+        bool done = false;
+
+        if (!m->injector)
+                return false;
+        mutex_lock(&m->injector->busy);
+        {
+                CLEANUP_FD int fd = open_dir(m, dir);
+
+                if (fd >= 0) {
+                        expect(m, &e);
+                        done = unlinkat(fd, name, S_ISDIR(n->type) ? AT_REMOVEDIR : 0) == 0;
+                        done = expected_came(m) && done;
+                }
+        }
+        mutex_unlock(&m->injector->busy);
+        return done;
+}
+
+bool inject_renamed(struct fs_mount *m, struct node *dir, const char *name, struct node *to_dir, const char *to_name, struct node *n,
+                    struct node *over)
+{
+        const struct expected e = {
+                .what = EXPECT_RENAME, .dir = dir, .name = name, .to_dir = to_dir, .to_name = to_name, .node = n, .over = over};
+        bool done = false;
+
+        if (!m->injector)
+                return false;
+        mutex_lock(&m->injector->busy);
+        {
+                CLEANUP_FD int from = open_dir(m, dir);
+                CLEANUP_FD int to = open_dir(m, to_dir);
+
+                if (from >= 0 && to >= 0) {
+                        expect(m, &e);
+                        done = renameat(from, name, to, to_name) == 0;
+                        done = expected_came(m) && done;
+                }
+        }
+        mutex_unlock(&m->injector->busy);
+        return done;
+}
+
+/* As a writer would: opened, changed, closed. Where opening it for writing is refused, at least changed. */
+static bool touch_file(struct fs_mount *m, int dirfd, const char *name, const struct stat *st, unsigned how)
+{
+        const struct timespec modified[2] = {{.tv_nsec = UTIME_OMIT}, st->st_mtim};
+        const struct timespec both[2] = {st->st_atim, st->st_mtim};
+        /* What is passed through would open the backing, for the host's watchers to see. */
+        bool open_it = (how & FS_HOST_CLOSED) && S_ISREG(st->st_mode) && !m->backings;
+        CLEANUP_FD int fd = open_on(m, dirfd, name, open_it ? O_WRONLY | O_NONBLOCK | O_NOCTTY : O_PATH);
+
+        if (fd < 0 && open_it)
+                fd = open_on(m, dirfd, name, O_PATH);
+        if (fd < 0)
+                return false;
+        if ((how & FS_HOST_MODIFIED) && utimensat(fd, "", modified, AT_EMPTY_PATH) < 0)
+                return false;
+        return !(how & FS_HOST_ATTRIB) || utimensat(fd, "", both, AT_EMPTY_PATH) == 0;
+}
+
+bool inject_touched(struct fs_mount *m, struct node *dir, const char *name, struct node *n, const struct stat *st, unsigned how)
+{
+        const struct expected e = {.what = EXPECT_SETATTR, .node = n};
+        bool done = false;
+
+        if (!m->injector)
+                return false;
+        mutex_lock(&m->injector->busy);
+        {
+                CLEANUP_FD int fd = open_dir(m, dir);
+
+                if (fd >= 0) {
+                        expect(m, &e);
+                        done = touch_file(m, fd, name, st, how);
+                        (void)expected_came(m);
+                }
+        }
+        mutex_unlock(&m->injector->busy);
+        return done;
+}
+
+void inject_rest(struct fs_mount *m)
+{
+        if (!m->injector)
+                return;
+        mutex_lock(&m->injector->busy);
+        fd_close(&m->injector->root);
+        mutex_unlock(&m->injector->busy);
+}
+
+/*
+ * Answering
+ */
+
+/* Is the request made by who injects? Then what he expects is in *ret. */
+static bool is_ours(struct fs_mount *m, fuse_req_t req, struct expected *ret)
+{
+        struct injector *i = m->injector;
+        pid_t tid = i ? atomic_load_explicit(&i->tid, memory_order_relaxed) : 0;
+
+        if (!tid || fuse_req_ctx(req)->pid != tid)
+                return false;
+        mutex_lock(&i->lock);
+        *ret = i->expected;
+        mutex_unlock(&i->lock);
+        return true;
+}
+
+/* He has come to another place than he thought, for the names on the way have changed: nothing is to be done there. */
+static bool refuse(fuse_req_t req)
+{
+        fuse_reply_err(req, EAGAIN);
+        return true;
+}
+
+static void note_answered(struct fs_mount *m)
+{
+        mutex_lock(&m->injector->lock);
+        m->injector->expected.answered = true;
+        mutex_unlock(&m->injector->lock);
+}
+
+static bool is_name(const struct node *dir, const char *name, const struct node *expected_dir, const char *expected)
+{
+        return dir == expected_dir && strcmp(name, expected) == 0;
+}
+
+/* What is gone has the attributes that it had, as far as they are known. */
+static void attr_of_gone(struct fs_mount *m, struct node *n, struct stat *st)
+{
+        if (entry_attr(m, n, st) == 0)
+                return;
+        memset(st, 0, sizeof(*st));
+        st->st_ino = (ino_t)node_id_of(n);
+        st->st_mode = n->type | (S_ISDIR(n->type) ? 0755 : 0644);
+        st->st_nlink = 1;
+}
+
+/* The kernel takes a reference, if the answer reaches it. */
+static void answer_node(struct fs_mount *m, fuse_req_t req, struct node *n, const struct stat *st)
+{
+        struct fuse_entry_param e = {.attr = *st};
+        struct node *held = node_hold(m->nodes, node_id_of(n));
+
+        if (!held) {
+                fuse_reply_err(req, EIO);
+                return;
+        }
+        e.ino = node_id_of(n);
+        e.entry_timeout = m->timeout;
+        e.attr_timeout = 0;
+        entry_reply(req, m, 0, &e);
+}
+
+static void answer_gone(struct fs_mount *m, fuse_req_t req, struct node *dir, const char *name, struct node *n)
+{
+        struct stat st;
+
+        attr_of_gone(m, n, &st);
+        (void)name_set(m->names, node_id_of(dir), name, strlen(name), n);
+        answer_node(m, req, n, &st);
+}
+
+static void answer_nothing(fuse_req_t req, struct fs_mount *m)
+{
+        static const struct fuse_entry_param none;
+
+        entry_reply(req, m, 0, &none);
+}
+
+bool inject_lookup(struct fs_mount *m, fuse_req_t req, struct node *dir, const char *name)
+{
+        struct expected e;
+
+        if (!is_ours(m, req, &e))
+                return false;
+        if (e.what == EXPECT_CREATE && is_name(dir, name, e.dir, e.name))
+                answer_nothing(req, m);
+        else if ((e.what == EXPECT_DELETE || e.what == EXPECT_RENAME) && is_name(dir, name, e.dir, e.name))
+                answer_gone(m, req, dir, name, e.node);
+        else if (e.what == EXPECT_RENAME && is_name(dir, name, e.to_dir, e.to_name) && e.over)
+                answer_gone(m, req, dir, name, e.over);
+        else if (e.what == EXPECT_RENAME && is_name(dir, name, e.to_dir, e.to_name))
+                answer_nothing(req, m);
+        else
+                return false;
+        return true;
+}
+
+bool inject_make(struct fs_mount *m, fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+        struct node *dir;
+        struct expected e;
+
+        if (!is_ours(m, req, &e))
+                return false;
+        dir = mount_node(m, parent);
+        if (e.what != EXPECT_CREATE || !is_name(dir, name, e.dir, e.name))
+                return refuse(req);
+        note_answered(m);
+        (void)name_set(m->names, node_id_of(dir), name, strlen(name), e.node);
+        answer_node(m, req, e.node, &e.st);
+        return true;
+}
+
+bool inject_remove(struct fs_mount *m, fuse_req_t req, struct node *dir, const char *name)
+{
+        struct expected e;
+
+        if (!is_ours(m, req, &e))
+                return false;
+        if (e.what != EXPECT_DELETE || !is_name(dir, name, e.dir, e.name))
+                return refuse(req);
+        note_answered(m);
+        (void)name_clear(m->names, node_id_of(dir), name, strlen(name));
+        fuse_reply_err(req, 0);
+        return true;
+}
+
+bool inject_rename(struct fs_mount *m, fuse_req_t req, struct node *dir, const char *name, struct node *to_dir, const char *to_name)
+{
+        struct expected e;
+
+        if (!is_ours(m, req, &e))
+                return false;
+        if (e.what != EXPECT_RENAME || !is_name(dir, name, e.dir, e.name) || !is_name(to_dir, to_name, e.to_dir, e.to_name))
+                return refuse(req);
+        note_answered(m);
+        (void)name_clear(m->names, node_id_of(dir), name, strlen(name));
+        (void)name_set(m->names, node_id_of(to_dir), to_name, strlen(to_name), e.node);
+        fuse_reply_err(req, 0);
+        return true;
+}
+
+bool inject_setattr(struct fs_mount *m, fuse_req_t req, struct node *n)
+{
+        struct expected e;
+        struct stat st;
+        int rc;
+
+        if (!is_ours(m, req, &e))
+                return false;
+        if (e.what != EXPECT_SETATTR || n != e.node)
+                return refuse(req);
+        note_answered(m);
+        rc = entry_attr(m, n, &st);
+        if (rc < 0)
+                fuse_reply_err(req, -rc);
+        else
+                fuse_reply_attr(req, &st, 0);
+        return true;
+}

@@ -1,0 +1,44 @@
+/*
+ * Genuine events for those who watch a mount: what was changed on the host is done once more through the mount, and the server, knowing who
+ * asks, answers without doing it. Nothing rests on it: where it can't be done the kernel is told as always, and there is no event.
+ */
+#pragma once
+
+#include <fuse_lowlevel.h>
+
+#include "fs/mount.h"
+
+struct injector;
+
+int injector_new(struct injector **ret);
+void injector_free(struct injector *i);
+
+/*
+ * Doing: on a thread that may tell the kernel. Each returns true when it was done, and then the kernel holds what it would after being
+ * told. The caller has references on the nodes.
+ */
+
+/* `name` of `dir` has become `n`, which looks like `st` (as the mount shows it). */
+bool inject_created(struct fs_mount *m, struct node *dir, const char *name, struct node *n, const struct stat *st);
+
+/* `n` is `name` of `dir` no longer. */
+bool inject_deleted(struct fs_mount *m, struct node *dir, const char *name, struct node *n);
+
+/* It was renamed; `over` (or NULL) was there before. */
+bool inject_renamed(struct fs_mount *m, struct node *dir, const char *name, struct node *to_dir, const char *to_name, struct node *n,
+                    struct node *over);
+
+/* `n`, which is `name` of `dir` and looks like `st`, was changed as `how` (enum fs_host) says. */
+bool inject_touched(struct fs_mount *m, struct node *dir, const char *name, struct node *n, const struct stat *st, unsigned how);
+
+/* For a while there is nothing to do. */
+void inject_rest(struct fs_mount *m);
+
+/*
+ * Answering: on threads that serve. Each is true when the request was one of ours, and answered.
+ */
+bool inject_lookup(struct fs_mount *m, fuse_req_t req, struct node *dir, const char *name);
+bool inject_make(struct fs_mount *m, fuse_req_t req, fuse_ino_t parent, const char *name);
+bool inject_remove(struct fs_mount *m, fuse_req_t req, struct node *dir, const char *name);
+bool inject_rename(struct fs_mount *m, fuse_req_t req, struct node *dir, const char *name, struct node *to_dir, const char *to_name);
+bool inject_setattr(struct fs_mount *m, fuse_req_t req, struct node *n);
