@@ -130,6 +130,14 @@ static ssize_t read_some(int fd, char *buf, size_t size, off_t off, int flags)
         return n < 0 ? -errno : n;
 }
 
+/* Its space comes back when it is closed. */
+static bool is_removed(int fd)
+{
+        struct stat st;
+
+        return fstat(fd, &st) == 0 && st.st_nlink == 0;
+}
+
 /* To the end, or a little beyond where it was said to be: a file that grows is read again anyway. The count or -errno. */
 static int64_t hash_bytes(struct hasher *h, int fd, uint64_t size, struct content *ret)
 {
@@ -151,6 +159,8 @@ static int64_t hash_bytes(struct hasher *h, int fd, uint64_t size, struct conten
                 done += n;
                 if (h->cancel && atomic_load_explicit(h->cancel, memory_order_relaxed))
                         return -ECANCELED;
+                if (is_removed(fd))
+                        return -ENOENT;
                 n = read_some(fd, h->buffer, sizeof(h->buffer), done, 0);
         }
         if (!cached)

@@ -1,10 +1,15 @@
 #include "tests/unit/cache_case.h"
 
+#include <pthread.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
 
+#include "cache/base/fd.h"
 #include "cache/hash.h"
+
+#define HUGE_BYTES ((off_t)1 << 40) /* with a hole for all of it: minutes to read */
 
 TestSuite(hash, .init = setup, .fini = teardown, .timeout = SECONDS);
 
@@ -77,6 +82,34 @@ static struct hashed hash_of(const char *path)
         cr_assert_eq(hash_entry(h, AT_FDCWD, path, &ret), 0);
         hasher_free(h);
         return ret;
+}
+
+static void *hash_huge(void *arg)
+{
+        struct hasher *h = hasher_new(NULL);
+        struct hashed got;
+
+        *(int *)arg = hash_entry(h, AT_FDCWD, at(src, "huge"), &got);
+        hasher_free(h);
+        return NULL;
+}
+
+/* Its space is free as soon as its last user has gone, and hashing is none. */
+Test(hash, a_file_that_is_removed_meanwhile_is_not_read_to_its_end)
+{
+        CLEANUP_FD int fd = open(at(src, "huge"), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+        CLEANUP_FD int watch = inotify_init1(IN_CLOEXEC);
+        struct inotify_event event;
+        pthread_t thread;
+        int rc = 0;
+
+        cr_assert(fd >= 0 && ftruncate(fd, HUGE_BYTES) == 0);
+        cr_assert(inotify_add_watch(watch, at(src, "huge"), IN_ACCESS) >= 0);
+        cr_assert_eq(pthread_create(&thread, NULL, hash_huge, &rc), 0);
+        cr_assert_eq(read(watch, &event, sizeof(event)), sizeof(event));
+        cr_assert_eq(unlink(at(src, "huge")), 0);
+        cr_assert_eq(pthread_join(thread, NULL), 0);
+        cr_assert_eq(rc, -ENOENT);
 }
 
 static bool is_racy_no_more(void *arg)
