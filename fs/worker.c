@@ -66,6 +66,7 @@ static void raise_capabilities(void)
 
 void worker_hold_back_fsetid(bool hold)
 {
+        static const gid_t nobodys = (gid_t)-2;
         struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
         struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
 
@@ -76,6 +77,8 @@ void worker_hold_back_fsetid(bool hold)
         else
                 data[CAP_TO_INDEX(CAP_FSETID)].effective |= data[CAP_TO_INDEX(CAP_FSETID)].permitted & CAP_TO_MASK(CAP_FSETID);
         (void)syscall(SYS_capset, &head, data);
+        /* Nor as a member of the file's group, whichever that is. */
+        setfsgid(hold ? nobodys : self.gid != (gid_t)-1 ? self.gid : getegid());
 }
 
 static void act_as(uid_t uid, gid_t gid)
@@ -102,6 +105,8 @@ void worker_setup(void *arg)
                 self.umask = 0;
                 umask(0);
         }
+        if (m->privileged)
+                (void)syscall(SYS_setgroups, 0, NULL); /* the thread's; setgroups() would be the process's */
         if (m->privileged && m->options.squash)
                 act_as(m->source.uid, m->source.gid);
         threads_enter(m);
