@@ -37,6 +37,7 @@ FS_SRCS := \
 	fs/privs.c \
 	fs/reach.c \
 	fs/ring.c \
+	fs/room.c \
 	fs/rules.c \
 	fs/session.c \
 	fs/slots.c \

@@ -22,6 +22,9 @@ struct offload;
 struct overlay;
 struct worker;
 
+/* How many serving threads may wait for FORGETs at once: some must be left to take them. */
+#define MOUNT_PATIENT_MAX 8U
+
 struct fs_mount {
         /* Set before serving begins, constant then. */
         struct fs_options options; /* its strings are owned */
@@ -46,7 +49,8 @@ struct fs_mount {
         atomic_bool uring;
         /* Why the data profile is not to be had; set once, before the first OPEN is answered. */
         const char *_Atomic profile_note;
-        _Atomic unsigned patient; /* threads that wait for a descriptor to be forgotten (fs/ops_remove.c) */
+        _Atomic unsigned patient;    /* threads that wait for something to be forgotten */
+        _Atomic unsigned forgetting; /* threads that are at it */
         /* Raised before what fs_tell_*() says is looked up in the node table (fs/tell.c). */
         _Atomic uint64_t changes;
 

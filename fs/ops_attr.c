@@ -22,6 +22,7 @@
 #include "fs/place.h"
 #include "fs/privs.h"
 #include "fs/reach.h"
+#include "fs/room.h"
 #include "fs/worker.h"
 
 #define SET_OWNER (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)
@@ -165,13 +166,13 @@ static void bearer_end(struct bearer *b, fuse_req_t req, int rc)
 static int xattr_write(const struct bearer *b, const char *name, const char *value, size_t size, int flags)
 {
         CLEANUP_FREE char *copy = malloc(size + 1);
-        int rc;
+        ssize_t rc;
 
         if (!copy)
                 return -ENOMEM;
         memcpy(copy, value, size);
         owner_swap_acl(b->m, name, copy, size);
-        rc = b->open ? fsetxattr(b->h.fd, name, copy, size, flags) : setxattr(b->path.text, name, copy, size, flags);
+        rc = WITH_ROOM(b->m, b->open ? fsetxattr(b->h.fd, name, copy, size, flags) : setxattr(b->path.text, name, copy, size, flags));
         return rc < 0 ? -errno : 0;
 }
 
@@ -217,24 +218,43 @@ static ssize_t xattr_read(struct bearer *b, const char *name, char *buf, size_t 
         return n < 0 ? -errno : n;
 }
 
+/* Without the names that only the privileged are shown, as we are. The length that is left. */
+static ssize_t list_for_everybody(char *list, ssize_t len)
+{
+        char *to = list;
+
+        for (const char *name = list, *end = list + len; name < end;) {
+                size_t size = strlen(name) + 1;
+
+                if (strncmp(name, XATTR_TRUSTED_PREFIX, XATTR_TRUSTED_PREFIX_LEN) != 0)
+                        to = (char *)memmove(to, name, size) + size;
+                name += size;
+        }
+        return to - list;
+}
+
 static void xattr_answer(fuse_req_t req, enum op op, fuse_ino_t ino, const char *name, size_t size)
 {
+        bool everybody = !name && fuse_req_ctx(req)->uid != 0;
+        size_t room = everybody ? XATTR_LIST_MAX : size < XATTR_SIZE_MAX ? size : XATTR_SIZE_MAX;
         CLEANUP_FREE char *buf = NULL;
         struct bearer b;
         ssize_t n = bearer_begin(&b, req, op, ino);
 
-        if (n == 0 && size > XATTR_SIZE_MAX)
-                size = XATTR_SIZE_MAX;
-        if (n == 0 && size) {
-                buf = malloc(size);
+        if (n == 0 && room) {
+                buf = malloc(room);
                 if (!buf)
                         n = -ENOMEM;
         }
         if (n == 0)
-                n = xattr_read(&b, name, buf, size);
+                n = xattr_read(&b, name, buf, room);
         if (n > 0 && name && size)
                 owner_swap_acl(b.m, name, buf, (size_t)n);
         slots_release(b.m->slots, &b.h);
+        if (n > 0 && everybody)
+                n = list_for_everybody(buf, n);
+        if (n > 0 && size && (size_t)n > size)
+                n = -ERANGE;
         if (n < 0)
                 fuse_reply_err(req, (int)-n);
         else if (size)

@@ -15,6 +15,7 @@
 #include "fs/place.h"
 #include "fs/privs.h"
 #include "fs/reach.h"
+#include "fs/room.h"
 #include "fs/worker.h"
 
 static void open_passed(fuse_req_t req, struct fs_mount *m, struct node *n, struct fuse_file_info *fi)
@@ -217,6 +218,8 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
         }
         later_writer(m);
         done = write_full(h.fd, buf, size, off, append);
+        if (room_awaited(m, done))
+                done = write_full(h.fd, buf, size, off, append);
         if (done > 0 && fi->kill_suidgid)
                 (void)privs_drop(h.fd);
         if (done > 0 && append && (fstat(h.fd, &st) < 0 || st.st_size != off + done))

@@ -55,25 +55,23 @@ static void gather_forgets(struct fs_mount *m)
 
 void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
 {
-        struct fs_mount *m = worker_serve(req, OP_FORGET);
-        struct node *n = mount_node(m, ino);
+        struct fuse_forget_data one = {.ino = ino, .nlookup = nlookup};
 
-        if (n)
-                mount_forget(m, n, nlookup);
-        fuse_reply_none(req);
-        gather_forgets(m);
+        op_forget_multi(req, 1, &one);
 }
 
 void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
 {
         struct fs_mount *m = worker_serve(req, OP_FORGET);
 
+        atomic_fetch_add(&m->forgetting, 1);
         for (size_t i = 0; i < count; i++) {
                 struct node *n = mount_node(m, forgets[i].ino);
 
                 if (n)
                         mount_forget(m, n, forgets[i].nlookup);
         }
+        atomic_fetch_sub(&m->forgetting, 1);
         fuse_reply_none(req);
         gather_forgets(m);
 }

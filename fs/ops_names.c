@@ -18,6 +18,7 @@
 #include "fs/owner.h"
 #include "fs/place.h"
 #include "fs/reach.h"
+#include "fs/room.h"
 #include "fs/worker.h"
 
 #define CREATE_TRIES 64
@@ -77,7 +78,7 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
                 rc = -EPERM;
         if (rc == 0)
                 rc = worker_create_in(k.m, req, &k.p);
-        if (rc == 0 && mknodat(k.p.fd, name, mode_allowed(k.m, mode), rdev) < 0)
+        if (rc == 0 && WITH_ROOM(k.m, mknodat(k.p.fd, name, mode_allowed(k.m, mode), rdev)) < 0)
                 rc = -errno;
         making_end(&k, req, rc);
 }
@@ -92,7 +93,7 @@ void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
         rc = making_begin(&k, req, OP_MKDIR, parent, name, true);
         if (rc == 0)
                 rc = worker_create_in(k.m, req, &k.p);
-        if (rc == 0 && mkdirat(k.p.fd, name, mode) < 0)
+        if (rc == 0 && WITH_ROOM(k.m, mkdirat(k.p.fd, name, mode)) < 0)
                 rc = -errno;
         making_end(&k, req, rc);
 }
@@ -107,7 +108,7 @@ void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const cha
         rc = making_begin(&k, req, OP_SYMLINK, parent, name, false);
         if (rc == 0)
                 rc = worker_create_in(k.m, req, &k.p);
-        if (rc == 0 && symlinkat(target, k.p.fd, name) < 0)
+        if (rc == 0 && WITH_ROOM(k.m, symlinkat(target, k.p.fd, name)) < 0)
                 rc = -errno;
         making_end(&k, req, rc);
 }
@@ -137,7 +138,7 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *n
                 rc = -EXDEV;
         }
         if (rc == 0) {
-                if (linkat(AT_FDCWD, fd_proc_path(h.fd).text, k.p.fd, newname, AT_SYMLINK_FOLLOW) < 0) {
+                if (WITH_ROOM(k.m, linkat(AT_FDCWD, fd_proc_path(h.fd).text, k.p.fd, newname, AT_SYMLINK_FOLLOW)) < 0) {
                         rc = -errno;
                 } else {
                         slots_unpin(k.m->slots, n);
@@ -192,7 +193,7 @@ static int create_at(struct making *k, fuse_req_t req, mode_t mode, int flags, s
                         return fstat(fd, st) < 0 ? -errno : fd_steal(&fd);
                 if (rc == -EEXIST && !(flags & O_EXCL))
                         rc = open_made_since(k, req, flags, st);
-                if (rc != -ENOENT)
+                if (rc != -ENOENT && !(i == 0 && room_awaited(k->m, rc)))
                         return rc;
         }
         return -ESTALE;

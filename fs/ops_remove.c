@@ -20,9 +20,7 @@
 #include "fs/reach.h"
 #include "fs/worker.h"
 
-/* How long a removal waits for FORGETs of earlier ones, and how many serving threads may do so at once: some must be left to take them. */
-#define PATIENCE_MS 1000
-#define PATIENT_MAX 8U
+#define PATIENCE_MS 1000 /* of a removal with FORGETs of earlier ones */
 #define MS_NS 1000000L
 
 /* Removals may run ahead of the FORGETs that give their descriptors back: better wait a moment than refuse. */
@@ -33,7 +31,7 @@ static bool pin_patiently(struct fs_mount *m, struct node *n)
 
         if (pinned)
                 return true;
-        if (atomic_fetch_add(&m->patient, 1) < PATIENT_MAX) {
+        if (atomic_fetch_add(&m->patient, 1) < MOUNT_PATIENT_MAX) {
                 for (int ms = 0; ms < PATIENCE_MS && !pinned; ms++) {
                         (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
                         pinned = reach_pin(m, n);

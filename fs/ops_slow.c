@@ -12,6 +12,7 @@
 #include "fs/place.h"
 #include "fs/privs.h"
 #include "fs/reach.h"
+#include "fs/room.h"
 #include "fs/worker.h"
 
 #define COPY_MAX ((size_t)64 << 20) /* of one request: callers go on where it ended */
@@ -112,7 +113,7 @@ static void fallocate_work(struct job *j)
 {
         struct slow_job *s = (struct slow_job *)j;
 
-        s->result = fallocate(s->out.fd, s->mode, s->off_out, (off_t)s->len) < 0 ? -errno : 0;
+        s->result = WITH_ROOM(s->m, fallocate(s->out.fd, s->mode, s->off_out, (off_t)s->len)) < 0 ? -errno : 0;
         if (s->result == 0 && s->drop_privs)
                 (void)privs_drop(s->out.fd);
 }
@@ -145,7 +146,7 @@ static void copy_work(struct job *j)
 {
         struct slow_job *s = (struct slow_job *)j;
 
-        s->result = copy_file_range(s->in.fd, &s->off_in, s->out.fd, &s->off_out, s->len, 0);
+        s->result = WITH_ROOM(s->m, copy_file_range(s->in.fd, &s->off_in, s->out.fd, &s->off_out, s->len, 0));
         if (s->result < 0)
                 s->result = -errno;
         else if (s->drop_privs)

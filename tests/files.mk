@@ -6,7 +6,7 @@ STRESS += tests/stress/watch.c
 CONFORM_SRCS += tests/conform/main.c tests/conform/run.c tests/conform/compare.c tests/conform/state.c tests/conform/targets.c \
 	tests/conform/groups.c tests/conform/expected.c tests/conform/differences.c tests/conform/calls_open.c tests/conform/calls_names.c \
 	tests/conform/calls_attr.c tests/conform/calls_xattr.c tests/conform/calls_use.c tests/conform/calls_data.c \
-	tests/conform/sequences.c tests/conform/sequences_owner.c
+	tests/conform/sequences.c tests/conform/sequences_owner.c tests/conform/sequences_limits.c
 MOUNT_TESTS += \
 	tests/mount/test_data.c \
 	tests/mount/test_files.c \

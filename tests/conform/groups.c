@@ -15,6 +15,7 @@ const struct group groups[] = {
         {"use", use_calls, &use_call_count, path_targets, &path_target_count, false},
         {"data", data_calls, &data_call_count, fd_targets, &fd_target_count, false},
         {"sequences", sequences, &sequence_count, no_target, &one, true},
+        {"limits", limit_sequences, &limit_sequence_count, no_target, &one, true},
         {"owners", owner_sequences, &owner_sequence_count, no_target, &one, true},
 };
 const size_t group_count = ARRAY_LEN(groups);

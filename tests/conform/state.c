@@ -47,11 +47,11 @@ static const char *age(struct timespec time, const struct state_options *o)
 static void add_time(struct trace *t, const char *name, const char *what, struct timespec time, const struct state_options *o)
 {
         const char *how = age(time, o);
-        bool atime = strcmp(what, "atime") == 0, ctime = strcmp(what, "ctime") == 0;
+        bool ctime = strcmp(what, "ctime") == 0;
 
         add_name(t, name);
         trace_add(t, " %s=%s", what, how);
-        if ((strcmp(how, "set") == 0 && !ctime) || (o->exact && !atime))
+        if ((strcmp(how, "set") == 0 && !ctime) || o->exact)
                 trace_add(t, "(%lld.%09ld)", (long long)time.tv_sec, time.tv_nsec);
         trace_add(t, "\n");
 }

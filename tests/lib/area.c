@@ -223,7 +223,7 @@ int area_new(const char *base, enum backing backing, bool own, char *ret, size_t
         snprintf(ret, size, "%s/area", base);
         must(mkdir(ret, 0755) == 0, "mkdir %s", ret);
         if (tmpfs)
-                must(mount("tmpfs", ret, "tmpfs", 0, "mode=755,size=2g") == 0, "mount tmpfs on %s", ret);
+                must(mount("tmpfs", ret, "tmpfs", 0, own ? "mode=755,size=512m" : "mode=755,size=2g") == 0, "mount tmpfs on %s", ret);
         else if (own)
                 image_mount(fs, at(base, "area.img"), ret);
         return open(ret, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

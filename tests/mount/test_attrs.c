@@ -251,3 +251,28 @@ CASE(attrs, acls_are_enforced)
         must(strstr(s.out->bytes, "-> -1 EACCES"), "%s", s.out->bytes);
         must_mirror(f);
 }
+
+static void list_attributes(struct script *s)
+{
+        char list[256] = "";
+
+        DO(s, listxattr("f", NULL, 0));
+        DO(s, listxattr("f", list, sizeof(list)));
+        SAY(s, "the first is %s\n", list);
+        DO(s, listxattr("f", list, strlen("user.a")));
+        DO(s, getxattr("f", "trusted.a", list, sizeof(list)));
+}
+
+SCRIPT(attrs, names_of_trusted_attributes_are_not_for_everybody)
+{
+        static const struct who stranger = {.uid = 4242, .gid = 4242};
+
+        put_text("f", "x");
+        DO(s, setxattr("f", "trusted.a", "1", 1, 0));
+        DO(s, setxattr("f", "trusted.b", "2", 1, 0));
+        DO(s, setxattr("f", "user.a", "3", 1, 0));
+        DO(s, listxattr("f", NULL, 0));
+        as_user(s, &stranger, list_attributes);
+        DO(s, removexattr("f", "user.a"));
+        as_user(s, &stranger, list_attributes);
+}
