@@ -60,3 +60,5 @@ UNIT_TESTS += tests/unit/test_config.c
 MOUNT_TESTS += tests/mount/test_cli_config.c
 STRESS += tests/stress/gitignored.c
 UNIT_TESTS += tests/unit/test_ruling.c
+TEST_LIB_SRCS += tests/lib/tar.c
+UNIT_TESTS += tests/unit/test_untar.c
