@@ -264,11 +264,8 @@ static int look_at(struct survey *s, const char *path)
         if (dir < 0 || fstatat(dir, base, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return 0;
         rc = artifacts_rule(s->o, path, S_ISDIR(st.st_mode), &rule, NULL);
-        if (rc == -ENOMEM)
-                return rc;
-        /* The shadow of a directory of the source is nothing of its own. */
-        if (!rule && S_ISDIR(st.st_mode) && fstatat(s->o->source_layer.root_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
-                return 0;
+        if (rc < 0)
+                return rc == -ENOMEM ? rc : 0;
         if (base != path) {
                 struct stat source;
 

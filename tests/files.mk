@@ -62,3 +62,4 @@ STRESS += tests/stress/gitignored.c
 UNIT_TESTS += tests/unit/test_ruling.c
 TEST_LIB_SRCS += tests/lib/tar.c
 UNIT_TESTS += tests/unit/test_untar.c
+MOUNT_TESTS += tests/mount/test_cli_artifacts.c

@@ -172,6 +172,7 @@ static int unpack_packed(int in, const char *program, const char *from, struct a
 static int unpack_file(const char *from, struct artifact_stage *stage, char **why)
 {
         CLEANUP_FD int in = open(from, O_RDONLY | O_CLOEXEC);
+        static const unsigned char nothing[MAGIC_MAX];
         unsigned char magic[MAGIC_MAX] = {0};
         const char *program;
 
@@ -180,7 +181,8 @@ static int unpack_file(const char *from, struct artifact_stage *stage, char **wh
         program = packer_of(magic);
         if (program)
                 return unpack_packed(in, program, from, stage, why);
-        if (memcmp(magic + TAR_MAGIC_AT, "ustar", 5) != 0)
+        /* Zeros: an archive that holds nothing. */
+        if (memcmp(magic + TAR_MAGIC_AT, "ustar", 5) != 0 && memcmp(magic, nothing, sizeof(magic)) != 0)
                 return why_set(why, -EINVAL, "%s is neither a directory nor a tar archive", from);
         return unpack(in, stage, why);
 }
