@@ -22,6 +22,7 @@ SYNC_SRCS += \
 	sync/agent/cmd.c \
 	sync/agent/cmd_artifacts.c \
 	sync/agent/cmd_artifacts_show.c \
+	sync/agent/cmd_config.c \
 	sync/agent/cmd_doctor.c \
 	sync/agent/cmd_hash.c \
 	sync/agent/cmd_mount.c \
@@ -32,6 +33,7 @@ SYNC_SRCS += \
 	sync/agent/config_artifacts.c \
 	sync/agent/config_doc.c \
 	sync/agent/config_keys.c \
+	sync/agent/config_show.c \
 	sync/agent/daemon.c \
 	sync/agent/figures.c \
 	sync/agent/follow.c \

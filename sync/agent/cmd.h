@@ -30,6 +30,7 @@ extern const struct command cmd_status;
 extern const struct command cmd_wait;
 extern const struct command cmd_hash;
 extern const struct command cmd_doctor;
+extern const struct command cmd_config;
 extern const struct command cmd_artifacts;
 
 /* What a command does when its arguments make no sense: one line and where to read more. */

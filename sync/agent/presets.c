@@ -147,7 +147,9 @@ int preset_add(const struct preset *p, const struct rule *like, const char *orig
                 made.route = RULE_ARTIFACT;
                 made.key_count = key_count(r);
                 made.keys = made.key_count ? r->keys : NULL;
-                made.on_new = like->on_new == RULE_EMPTY ? r->on_new : like->on_new;
+                /* Without a key there are no generations. */
+                made.salt = made.key_count ? like->salt : NULL;
+                made.on_new = !made.key_count ? RULE_EMPTY : like->on_new == RULE_EMPTY ? r->on_new : like->on_new;
                 made.origin = where;
                 rc = rule_list_add(l, made);
         }

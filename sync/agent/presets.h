@@ -25,6 +25,6 @@ const struct preset *presets(size_t *count);
 /* NULL if there is none. */
 const struct preset *preset_find(const char *name);
 
-/* Append its rules with the salt and seed of `like`; on_new is that of `like` unless it is RULE_EMPTY, then the preset's. `origin` is where
- * it is written. 0 or -ENOMEM. */
+/* Append its rules with the seed of `like`, and those that have keys with its salt and its on_new (RULE_EMPTY: the preset's). `origin` is
+ * where it is written. 0 or -ENOMEM. */
 int preset_add(const struct preset *p, const struct rule *like, const char *origin, struct rule_list *l);

@@ -218,3 +218,70 @@ Test(cli_config, a_named_file_may_be_relative)
         cr_assert(proc_until(hides_it, "b"));
         expect_exit(0, "umount", box.mnt);
 }
+
+Test(cli_config, check_says_what_is_wrong_where)
+{
+        const char *file = keep(at(box.src, "dsfs.yaml")), *mine = keep(at(box.base, "mine.yaml"));
+
+        put(box.src, "dsfs.yaml", "version: 1\nartifacts: [{preset: node}]\n");
+        expect_exit(0, "config", "check", box.src);
+        expect_said(box.r.out, at("ok: ", "%s", file + 1));
+        put(box.base, "mine.yaml", "version: 1\nprofile: data\n");
+        expect_exit(0, "config", "check", mine);
+        expect_exit(0, "config", "check", file);
+        put(box.src, "dsfs.yaml", "version: 1\nprofile: data\n");
+        expect_exit(2, "config", "check", file);
+        expect_said(box.r.err, "dsfs.yaml:2:1: profile is not a checkout's");
+        expect_exit(2, "config", "check", box.src);
+        expect_exit(2, "config", "show", box.src);
+        cr_assert_eq(chdir(box.src), 0);
+        expect_exit(2, "config", "check");
+        put(box.src, "dsfs.yaml", "version: 1\n");
+        put_users("version: 1\nprofile: fast\n");
+        expect_exit(2, "config", "check");
+        expect_said(box.r.err, "config/dsfs/config.yaml:2:10: profile is \"fast\"; expected is source, data");
+        expect_exit(1, "config", "check", at(box.base, "none"));
+        expect_exit(2, "config");
+        expect_exit(2, "config", "verify");
+        expect_exit(2, "config", "check", box.src, box.src);
+}
+
+Test(cli_config, show_says_what_is_in_effect_and_why)
+{
+        const char *const init[] = {"git", "-C", box.src, "init", "-q", NULL};
+
+        cr_assert_eq(child_exec(init, NULL, NULL, NULL, 0), 0);
+        put(box.src, ".gitignore", "\n*.o\n");
+        put(box.src, "dsfs.yaml", "version: 1\ngitignored: on\nartifacts:\n  - {path: x, key: [y], salt: z}\n");
+        put_users("version: 1\ncoherence: events\nartifacts: [{path: \"it's\", route: hidden}]\n");
+        expect_exit(0, "config", "show", box.src, "-o", "profile=data");
+        expect_said(box.r.out, "gitignored: on                               # dsfs.yaml:2\n");
+        expect_said(box.r.out, at("config/dsfs", "%s", "config.yaml:2\n"));
+        expect_said(box.r.out, "profile: data                                # -o\n");
+        expect_said(box.r.out, "owner: squash                                # default\n");
+        expect_said(box.r.out, "  - {path: 'x', key: ['y'], salt: 'z'} # dsfs.yaml:4\n");
+        expect_said(box.r.out, "  - {path: 'it''s', route: hidden} # ");
+        expect_said(box.r.out, "#   '*.o'                                    '.gitignore:2'\n");
+        expect_said(box.r.out, "#   '!.env*'                                 'keep, default'\n");
+        /* It says the same when it is read. */
+        put_users(box.r.out);
+        put(box.src, "dsfs.yaml", "version: 1\n");
+        expect_exit(0, "config", "check", box.src);
+        expect_exit(0, "config", "show", box.src);
+        expect_said(box.r.out, "  - {path: 'it''s', route: hidden} # ");
+        expect_said(box.r.out, "profile: data ");
+}
+
+/* Tests run at the top of the tree. */
+Test(cli_config, the_sample_and_the_manual_are_what_the_program_says)
+{
+        CLEANUP_FREE char *sample = NULL;
+        CLEANUP_FREE char *manual = NULL;
+
+        cr_assert_gt(fd_read_file(AT_FDCWD, "packaging/dsfs.yaml", 65536, &sample), 0);
+        cr_assert_gt(fd_read_file(AT_FDCWD, "packaging/manual/configuration.md", 65536, &manual), 0);
+        expect_exit(0, "config", "show", "--defaults");
+        cr_assert_str_eq(box.r.out, sample, "packaging/dsfs.yaml is not what `dsfs config show --defaults` prints");
+        cr_assert(strstr(manual, sample), "packaging/manual/configuration.md has another sample than packaging/dsfs.yaml");
+        expect_exit(0, "config", "check", "packaging/dsfs.yaml");
+}
