@@ -7,18 +7,23 @@
  *                 agent.c         the process behind mounts: its loop, its start and its end    seat.c  one mount of it
  *                 verbs.c         what it answers on its control socket    report.c  of that, what `status` shows
  *                 options.c       -o        daemon.c   into the background, readiness, service managers
- *                 config.c        configuration files (config_doc.c: as text, config_keys.c: all keys, config_artifacts.c: lists,
- * presets.c) config_show.c   and back to text ruling.c        the rules that follow (rule_list.c: in the making); reload.c  and follow them
- * while mounted ignored.c       what git ignores (ignore_file.c: one list)    git.c  asking git place.c         may this be mounted there?
- * mountinfo.c  what is mounted, alive or dead hash_progress.c how far `hash` is         state.c    what is kept of a source, and which it
- * is record.c        who serves what, while it lives   paths.c      where all that is kept artifacts_ops.c what `artifacts` does, for the
- * agent's verb (verbs_artifacts.c) and for the command without one; artifacts_target.c which of the two; artifacts_from.c, untar.c  what
- * was built elsewhere; writers.c  who writes to it; figures.c       of artifacts, for `status` prewarm.c       reads a fresh mount in the
- * background (prewarm_walk.c is the process that does) sync/serve/   control.c       the control socket    registry.c  requests and answers
- * client.c  the other end json.c          names are bytes       why.c       sentences that explain failures sync/         hashing.c keeps
- * the root hash true to the source (hashing_queue.c, hashing_place.c: what to look at) engine.c        tells mounts what the watch sees
- * watch*.c  sees every change of the source fs/           fs.h            what the kernel sees: a mount cache/base/ descriptors, locks,
- * log, identity of files
+ *                 config.c        configuration files    config_doc.c  as text    config_keys.c  all keys    config_artifacts.c  lists of rules
+ *                 presets.c       rules ready made       config_show.c  back to text
+ *                 ruling.c        the rules that follow (rule_list.c: in the making)    reload.c  and keep following while mounted
+ *                 ignored.c       what git ignores (ignore_file.c: one list)    git.c  asking git
+ *                 place.c         may this be mounted there?        mountinfo.c  what is mounted, alive or dead
+ *                 hash_progress.c how far `hash` is         state.c    what is kept of a source, and which it is
+ *                 record.c        who serves what, while it lives   paths.c      where all that is kept
+ *                 artifacts_ops.c what `artifacts` does, for the agent's verb (verbs_artifacts.c) and for the command without one;
+ *                 artifacts_target.c which of the two; artifacts_from.c, untar.c  what was built elsewhere; writers.c  who writes to it;
+ *                 figures.c       of artifacts, for `status`
+ *                 prewarm.c       reads a fresh mount in the background (prewarm_walk.c is the process that does)
+ *   sync/serve/   control.c       the control socket    registry.c  requests and answers    client.c  the other end
+ *                 json.c          names are bytes       why.c       sentences that explain failures
+ *   sync/         hashing.c       keeps the root hash true to the source (hashing_queue.c, hashing_place.c: what to look at)
+ *                 engine.c        tells mounts what the watch sees    watch*.c  sees every change of the source
+ *   fs/           fs.h            what the kernel sees: a mount
+ *   cache/base/                   descriptors, locks, log, identity of files
  */
 #include <stdio.h>
 #include <stdlib.h>
