@@ -2,14 +2,18 @@
 set -euo pipefail
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8
 
+# Only root may say who it runs as, and has to.
+as=()
+[ "$(id -u)" != 0 ] || as=(--user=root)
+
 # install DATA
 install() {
-        mariadb-install-db --no-defaults --user=root --datadir="$1" --auth-root-authentication-method=normal --skip-test-db >/dev/null
+        mariadb-install-db --no-defaults "${as[@]}" --datadir="$1" --auth-root-authentication-method=normal --skip-test-db >/dev/null
 }
 
 # serve DATA SOCKET LOG FLUSH-METHOD: a small buffer pool and log, so that pages are written and checkpoints made all the time.
 serve() {
-        exec mariadbd --no-defaults --user=root --datadir="$1" --socket="$2" --pid-file="$2.pid" --log-error="$3" --skip-networking \
+        exec mariadbd --no-defaults "${as[@]}" --datadir="$1" --socket="$2" --pid-file="$2.pid" --log-error="$3" --skip-networking \
                 --innodb-flush-method="$4" --innodb-flush-log-at-trx-commit=1 --innodb-use-native-aio=1 --innodb-doublewrite=1 \
                 --innodb-buffer-pool-size=8M --innodb-log-file-size=4M --innodb-max-dirty-pages-pct=10 --innodb-fast-shutdown=0
 }

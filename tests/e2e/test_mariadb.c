@@ -1,6 +1,7 @@
 /*
  * MariaDB in the mount, killed in the middle of its load: after each recovery the sum is what it was, no acknowledged transaction is
- * lost, none is there by half, and the tables are sound; in the end on the host, too.
+ * lost, none is there by half, and the tables are sound; in the end on the host, too. And as a user of its own, in an artifact that was
+ * given to him.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -16,11 +17,14 @@
 #define START_SECONDS 120
 #define LOAD_SECONDS 120
 #define ACKS_MAX (1 << 20)
+#define OWNER 4242
+#define DATABASE 3306 /* whom the artifact is given to */
 
 struct server {
         const char *data; /* where its files are */
         const char *flush_method;
         const char *socket, *log;
+        const struct who *who; /* it runs as; NULL: root */
         pid_t pid;
 };
 
@@ -37,16 +41,16 @@ static int run_command(void *arg)
 }
 
 /* A function of mariadb.sh in a process that ends with the test. */
-static pid_t start(const char *what, const char *a, const char *b, const char *c, const char *d, const char *e)
+static pid_t start(const struct who *who, const char *what, const char *a, const char *b, const char *c, const char *d, const char *e)
 {
         struct command command = {{"bash", tool_path("mariadb.sh"), what, a, b, c, d, e, NULL}};
 
-        return child_start(NULL, run_command, &command);
+        return child_start(who, run_command, &command);
 }
 
-static void run(const char *what, const char *arg)
+static void run(const struct server *s, const char *what, const char *arg)
 {
-        must(child_wait(start(what, arg, NULL, NULL, NULL, NULL)) == 0, "mariadb.sh %s %s", what, arg);
+        must(child_wait(start(s->who, what, arg, NULL, NULL, NULL, NULL)) == 0, "mariadb.sh %s %s", what, arg);
 }
 
 /* The first line of a statement's result, in a static buffer; NULL if that is allowed and the server doesn't answer. */
@@ -84,7 +88,7 @@ static void server_start(struct server *s)
 {
         char variables[128];
 
-        s->pid = start("serve", s->data, s->socket, s->log, s->flush_method, NULL);
+        s->pid = start(s->who, "serve", s->data, s->socket, s->log, s->flush_method, NULL);
         must(wait_until(answers, s, START_SECONDS), "mariadbd doesn't answer; see %s", s->log);
         snprintf(variables, sizeof(variables), "%s\t1\t1\t1", s->flush_method);
         must_answer(s, "SELECT @@innodb_flush_method, @@innodb_use_native_aio, @@innodb_doublewrite, @@innodb_flush_log_at_trx_commit",
@@ -169,7 +173,7 @@ static void load_and_kill(struct fixture *f, struct server *s, int round, struct
                 snprintf(in_round, sizeof(in_round), "%d", round);
                 snprintf(seed, sizeof(seed), "%u", dice_roll(dice, 1000000));
                 files[i] = keep(at(f->base, "told.%d.%d", i, round));
-                clients[i] = start("client", s->socket, files[i], number, in_round, seed);
+                clients[i] = start(NULL, "client", s->socket, files[i], number, in_round, seed);
         }
         must(wait_until(came_on, &goal, LOAD_SECONDS), "the clients don't come on");
         usleep(dice_roll(dice, 20000)); /* anywhere in a transaction: that is the point */
@@ -183,9 +187,20 @@ static void load_and_kill(struct fixture *f, struct server *s, int round, struct
         must_be_sound(s);
 }
 
-static void killed_under_load(struct fixture *f, const char *flush_method)
+static void install_load_and_kill(struct fixture *f, struct server *s)
 {
         struct dice dice = {tool_seed()};
+
+        run(s, "install", s->data);
+        server_start(s);
+        run(s, "prepare", s->socket);
+        for (int round = 0; round < KILLS; round++)
+                load_and_kill(f, s, round, &dice);
+        server_stop(s);
+}
+
+static void killed_under_load(struct fixture *f, const char *flush_method)
+{
         struct server s = {
                 .data = keep(at(f->mnt, "data")),
                 .flush_method = flush_method,
@@ -194,12 +209,7 @@ static void killed_under_load(struct fixture *f, const char *flush_method)
         };
 
         must(mkdir(s.data, 0700) == 0, "mkdir %s", s.data);
-        run("install", s.data);
-        server_start(&s);
-        run("prepare", s.socket);
-        for (int round = 0; round < KILLS; round++)
-                load_and_kill(f, &s, round, &dice);
-        server_stop(&s);
+        install_load_and_kill(f, &s);
         fixture_wait(f);
         must_mirror(f);
         s.data = keep(at(f->src, "data"));
@@ -218,4 +228,49 @@ CASE_WITH(mariadb, recovers_with_o_direct, tool_variants)
 CASE_WITH(mariadb, recovers_with_fsync, tool_variants)
 {
         killed_under_load(f, "fsync");
+}
+
+static const struct variant given_away[] = {
+        {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY, .owner = OWNER},
+        {.backing = ON_EXT4, .transport = BY_DEV, .watch = WATCH_BY_FANOTIFY, .profile = PROFILE_DATA, .owner = OWNER},
+};
+
+/* All below is his, and there is something. */
+static void must_all_be_his(const char *dir)
+{
+        static char out[65536];
+        int rc = child_exec((const char *const[]){"sh", "-euc", "[ -f \"$1/ibdata1\" ]; find \"$1\" ! \\( -uid \"$2\" -gid \"$2\" \\)",
+                                                  "sh", dir, "3306", NULL},
+                            NULL, NULL, out, sizeof(out));
+
+        errno = 0;
+        must(rc == 0 && !*out, "not the database's, or nothing, in %s:\n%s", dir, out);
+}
+
+CASE_UNMOUNTED(mariadb, recovers_in_an_artifact_of_its_own_user, given_away)
+{
+        struct who database = {.uid = DATABASE, .gid = DATABASE};
+        struct server s = {
+                .data = keep(at(f->mnt, ".dev/db")),
+                .flush_method = "O_DIRECT",
+                .socket = keep(at(f->base, "own/m.sock")),
+                .log = keep(at(f->base, "own/m.log")),
+                .who = &database,
+        };
+
+        if (f->bind)
+                return;
+        put_text(at(f->src, "dsfs.yaml"), "version: 1\nartifacts:\n  - path: .dev/\n");
+        fixture_mount(f);
+        must(mkdir(at(f->base, "own"), 0755) == 0 && chown(at(f->base, "own"), DATABASE, DATABASE) == 0, "mkdir own");
+        must(mkdir(at(f->mnt, ".dev"), 0755) == 0 && mkdir(s.data, 0700) == 0, "mkdir %s", s.data);
+        must(chown(s.data, DATABASE, DATABASE) == 0, "chown %s", s.data);
+        install_load_and_kill(f, &s);
+        must_all_be_his(s.data);
+        must(access(at(f->src, ".dev"), F_OK) < 0, ".dev is in the source");
+        fixture_umount(f);
+        fixture_mount(f);
+        server_start(&s);
+        must_be_sound(&s);
+        server_stop(&s);
 }

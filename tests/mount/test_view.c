@@ -270,3 +270,55 @@ CASE_WITH(view, keeping_owners_its_user_is_the_owner, keepers)
         must(chown(at(f->mnt, "by-7777"), VIEWER, VIEWER_GROUP) == 0, "chown");
         must_be_owners(f, "by-7777");
 }
+
+/* Run a shell script with git's identity set and no configuration but the repository's. What it says, in a static buffer. */
+static const char *sh_as(const struct who *who, const char *dir, const char *script)
+{
+        static const char *const env[] = {"GIT_CONFIG_GLOBAL=/dev/null",
+                                          "GIT_CONFIG_SYSTEM=/dev/null",
+                                          "GIT_AUTHOR_NAME=A",
+                                          "GIT_AUTHOR_EMAIL=a@example",
+                                          "GIT_COMMITTER_NAME=A",
+                                          "GIT_COMMITTER_EMAIL=a@example",
+                                          NULL};
+        static char out[4096];
+        char whole[1024];
+        int rc;
+
+        snprintf(whole, sizeof(whole), "cd \"$1\"; %s", script);
+        rc = child_exec((const char *const[]){"sh", "-euc", whole, "sh", dir, NULL}, env, who, out, sizeof(out));
+        errno = 0;
+        must(rc == 0, "in %s as %u: %s: %d: %s", dir, who->uid, script, rc, out);
+        return out;
+}
+
+static void must_say(const char *have, const char *want)
+{
+        must(strcmp(have, want) == 0, "said: %s", have);
+}
+
+#define INDEX "git status --porcelain; stat -c %i,%y .git/index"
+
+CASE_WITH(view, git_works_on_both_sides, views)
+{
+        struct who owner = {.uid = OWNER, .gid = OWNER};
+        char *index;
+
+        if (f->bind)
+                return;
+        sh_as(&owner, f->src,
+              "git init -q; git config gc.auto 0; mkdir d; for i in 1 2 3 4 5; do echo $i >f$i; echo $i >d/f$i; done;"
+              "touch -d 2001-01-01 f* d/*; git add .; git commit -qm one");
+        fixture_wait(f);
+        must_say(sh_as(&viewer, f->mnt, "git status --porcelain"), "");
+        sh_as(&viewer, f->mnt,
+              "echo more >>f1; git commit -qam two; git checkout -q -b side HEAD~; git stash list; git checkout -q -; git gc -q");
+        fixture_wait(f);
+        must_say(sh_as(&owner, f->src, "git status --porcelain; git fsck 2>&1; git log --format=%s"), "two\none\n");
+        /* With owners left out of the comparison neither side has to write the index that the other wrote. */
+        sh_as(&owner, f->src, "git config core.checkStat minimal; touch -d 2001-01-01 f1; git status");
+        index = keep(sh_as(&owner, f->src, INDEX));
+        fixture_wait(f);
+        must_say(sh_as(&viewer, f->mnt, INDEX), index);
+        must_say(sh_as(&owner, f->src, INDEX), index);
+}
