@@ -41,7 +41,7 @@ struct fs_options {
         enum fs_coherence coherence;
         bool readonly;
         bool allow_other;
-        bool events;    /* what the host does is replayed for those who watch the mount */
+        bool replay;    /* what the host does is replayed for those who watch the mount */
         bool xattr;     /* extended attributes and POSIX ACLs */
         bool squash;    /* what is created belongs to the owner of the source's root */
         uid_t view_uid; /* whose everything is shown to be; or FS_VIEW_AS_IS */
@@ -62,6 +62,7 @@ struct fs_stats {
         uint64_t fds, fds_max;                                     /* descriptors held for nodes, and the bound */
         uint64_t pinned;                                           /* of these, kept for unlinked or otherwise unreachable nodes */
         uint64_t told_entries, told_content, told_attrs, told_all; /* invalidations sent */
+        uint64_t replayed;                                         /* changes on the host that the mount's watchers could hear of */
         uint64_t chowns_ignored;                                   /* by squash */
         uint64_t requests;                                         /* all of them */
 };
@@ -102,7 +103,7 @@ void fs_tell_content(struct fs_mount *m, const struct ident *file);
 void fs_tell_attr(struct fs_mount *m, const struct ident *object);
 
 /*
- * The same, of what is known to have been done on the host; where the mount was asked to (fs_options.events), it is done once more through
+ * The same, of what is known to have been done on the host; where the mount was asked to (fs_options.replay), it is done once more through
  * the mount then, so that its users' watchers hear of it.
  */
 enum fs_host {

@@ -184,6 +184,13 @@ static int make(int dirfd, const char *name, mode_t mode)
         return rc < 0 ? -errno : 0;
 }
 
+static bool counted(struct fs_mount *m, bool done)
+{
+        if (done)
+                atomic_fetch_add(&m->replayed, 1);
+        return done;
+}
+
 bool inject_created(struct fs_mount *m, struct node *dir, const char *name, struct node *n, const struct stat *st)
 {
         const struct expected e = {.what = EXPECT_CREATE, .dir = dir, .name = name, .node = n, .st = *st};
@@ -205,7 +212,7 @@ bool inject_created(struct fs_mount *m, struct node *dir, const char *name, stru
                 }
         }
         mutex_unlock(&m->injector->busy);
-        return done;
+        return counted(m, done);
 }
 
 bool inject_deleted(struct fs_mount *m, struct node *dir, const char *name, struct node *n)
@@ -226,7 +233,7 @@ bool inject_deleted(struct fs_mount *m, struct node *dir, const char *name, stru
                 }
         }
         mutex_unlock(&m->injector->busy);
-        return done;
+        return counted(m, done);
 }
 
 bool inject_renamed(struct fs_mount *m, struct node *dir, const char *name, struct node *to_dir, const char *to_name, struct node *n,
@@ -250,7 +257,7 @@ bool inject_renamed(struct fs_mount *m, struct node *dir, const char *name, stru
                 }
         }
         mutex_unlock(&m->injector->busy);
-        return done;
+        return counted(m, done);
 }
 
 /* As a writer would: opened, changed, closed. Where opening it for writing is refused, at least changed. */
@@ -289,7 +296,7 @@ bool inject_touched(struct fs_mount *m, struct node *dir, const char *name, stru
                 }
         }
         mutex_unlock(&m->injector->busy);
-        return done;
+        return counted(m, done);
 }
 
 void inject_rest(struct fs_mount *m)

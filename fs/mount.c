@@ -37,6 +37,7 @@ void fs_mount_stats(struct fs_mount *m, struct fs_stats *ret)
                 .told_content = atomic_load(&m->told_content),
                 .told_attrs = atomic_load(&m->told_attrs),
                 .told_all = atomic_load(&m->told_all),
+                .replayed = atomic_load(&m->replayed),
                 .chowns_ignored = atomic_load(&m->chowns_ignored),
         };
         for (size_t i = 0; i < count; i++)

@@ -45,7 +45,7 @@ struct fs_mount {
         pthread_t loop;
         bool loop_started;
 
-        _Atomic uint64_t told_entries, told_content, told_attrs, told_all, chowns_ignored;
+        _Atomic uint64_t told_entries, told_content, told_attrs, told_all, replayed, chowns_ignored;
         atomic_bool uring;
         /* Why the data profile is not to be had; set once, before the first OPEN is answered. */
         const char *_Atomic profile_note;

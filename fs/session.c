@@ -276,7 +276,7 @@ int fs_mount_new(const struct fs_options *options, struct fs_mount **ret, char *
                 rc = -ENOMEM;
         if (rc == 0 && options->profile == FS_PROFILE_DATA)
                 rc = backings_new(&m->backings);
-        if (rc == 0 && options->events)
+        if (rc == 0 && options->replay)
                 rc = injector_new(&m->injector);
         if (rc == 0)
                 rc = make_root(m);

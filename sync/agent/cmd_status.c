@@ -107,6 +107,14 @@ static json_int_t number(const json_t *object, const char *key)
         return json_integer_value(json_object_get(object, key));
 }
 
+static void print_replay(const json_t *m)
+{
+        if (json_is_true(json_object_get(m, "replay")))
+                printf("  watchers     hear of the host's edits: %" JSON_INTEGER_FORMAT " replayed\n", number(m, "replayed"));
+        else
+                printf("  watchers     do not hear of the host's edits\n");
+}
+
 static void print_prewarm(const json_t *p)
 {
         const char *state = shown(p, "state");
@@ -172,6 +180,7 @@ static void print_mount(const json_t *m)
                 printf("  knows        %" JSON_INTEGER_FORMAT " inodes, %" JSON_INTEGER_FORMAT " names; holds %" JSON_INTEGER_FORMAT
                        " of %" JSON_INTEGER_FORMAT " descriptors; served %" JSON_INTEGER_FORMAT " requests\n",
                        number(m, "nodes"), number(m, "names"), number(m, "fds"), number(m, "fds_max"), number(m, "requests_total"));
+                print_replay(m);
                 print_prewarm(json_object_get(m, "prewarm"));
                 print_hash(m);
                 print_artifacts(json_object_get(m, "artifacts"));

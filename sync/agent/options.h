@@ -17,6 +17,7 @@ struct mount_options {
         enum watch_backend watch;
         enum engine_coherence coherence;
         bool prewarm;
+        bool replay;
         bool xattr;
         bool squash;
         bool readonly;

@@ -150,7 +150,7 @@ static int start_mount(struct agent *a, struct seat *s, char **why)
                 .view_uid = o->view_uid,
                 .view_gid = o->view_gid,
                 .overlay = a->overlay,
-                .events = engine_sees_how(a->engine),
+                .replay = o->replay && engine_sees_how(a->engine),
                 .max_fds = o->max_fds,
         };
         int rc = fs_mount_new(&options, &s->mount, why);

@@ -38,7 +38,7 @@ Test(options, defaults)
         cr_assert_eq(o.transport, FS_TRANSPORT_AUTO);
         cr_assert_eq(o.watch, WATCH_AUTO);
         cr_assert_eq(o.coherence, ENGINE_COHERENCE_AUTO);
-        cr_assert(o.prewarm && o.xattr && o.squash && !o.readonly);
+        cr_assert(o.prewarm && o.replay && o.xattr && o.squash && !o.readonly);
         cr_assert_eq(o.allow_other, geteuid() == 0);
         cr_assert_eq(o.max_fds, 0);
         cr_assert_null(o.name);
@@ -92,6 +92,6 @@ Test(options, a_wrong_value_is_named_with_what_is_allowed)
 Test(options, an_unknown_key_is_named_with_those_there_are)
 {
         refused("speed=high", "speed",
-                "gitignored, coherence, profile, owner, overlay_budget, view_uid, view_gid, transport, watch, prewarm, xattr, readonly, "
+                "gitignored, coherence, profile, owner, overlay_budget, view_uid, view_gid, transport, watch, prewarm, replay, xattr, readonly, "
                 "ro, allow_other, name, max_fds");
 }
