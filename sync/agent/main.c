@@ -7,7 +7,7 @@
  *                 agent.c         the process behind mounts: its loop, its start and its end    seat.c  one mount of it
  *                 verbs.c         what it answers on its control socket    report.c  of that, what `status` shows
  *                 options.c       -o        daemon.c   into the background, readiness, service managers
- *                 config.c        configuration files    config_doc.c  as text    config_keys.c  all keys    config_artifacts.c  lists of rules
+ *                 config.c        configuration files    config_doc.c  as text    config_keys.c  all keys    config_artifacts.c  lists
  *                 presets.c       rules ready made       config_show.c  back to text
  *                 ruling.c        the rules that follow (rule_list.c: in the making)    reload.c  and keep following while mounted
  *                 ignored.c       what git ignores (ignore_file.c: one list)    git.c  asking git
