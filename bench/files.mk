@@ -15,6 +15,7 @@ BENCH_SRCS := \
 	bench/report.c \
 	bench/round.c \
 	bench/scene.c \
+	bench/scene_project.c \
 	bench/scene_tools.c \
 	bench/side.c \
 	bench/single.c \
@@ -23,6 +24,8 @@ BENCH_SRCS := \
 	bench/tool.c \
 	bench/tree.c \
 	bench/walk.c \
+	bench/work_artifacts.c \
 	bench/work_data.c \
+	bench/work_npm.c \
 	bench/work_tools.c \
 	bench/workloads.c

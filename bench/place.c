@@ -64,17 +64,16 @@ static int make_image(struct place *p)
         return tool_run(mkfs) || tool_run(mount) ? -EIO : 0;
 }
 
-/* The agent's sockets and state stay in the place, and what compilers put aside: it is alone there, and leaves nothing behind. */
-static int make_private(const struct place *p)
+/* What programs go by, named after it: directories below `path`. The agent's sockets and state stay in the place, and what compilers put
+ * aside: it is alone there, and leaves nothing behind. */
+static int make_private(const char *path, const char *const names[])
 {
-        static const char *const names[] = {"XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TMPDIR"};
+        for (size_t i = 0; names[i]; i++) {
+                CLEANUP_FREE char *dir = NULL;
 
-        for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-                CLEANUP_FREE char *path = NULL;
-
-                if (asprintf(&path, "%s/%s", p->top, names[i]) < 0)
+                if (asprintf(&dir, "%s/%s", path, names[i]) < 0)
                         return -ENOMEM;
-                if (mkdir(path, 0700) || setenv(names[i], path, 1))
+                if (mkdir(dir, 0700) || setenv(names[i], dir, 1))
                         return -errno;
         }
         return 0;
@@ -82,6 +81,9 @@ static int make_private(const struct place *p)
 
 static int make(const struct options *o, struct place *p)
 {
+        static const char *const on_top[] = {"XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TMPDIR", NULL};
+        /* Artifacts are on the filesystem that the source is on, as they are in a home directory. */
+        static const char *const on_disk[] = {"XDG_STATE_HOME", NULL};
         CLEANUP_FREE char *wish = NULL;
         int err;
 
@@ -92,13 +94,14 @@ static int make(const struct options *o, struct place *p)
         p->top = realpath(wish, NULL);
         if (!p->top)
                 return -errno;
-        err = make_private(p);
+        err = make_private(p->top, on_top);
         if (err)
                 return err;
         if (o->image)
-                return make_image(p);
-        p->disk = strdup(p->top);
-        return p->disk ? 0 : -ENOMEM;
+                err = make_image(p);
+        else if (!(p->disk = strdup(p->top)))
+                err = -ENOMEM;
+        return err ? err : make_private(p->disk, on_disk);
 }
 
 /* Unmount what is below `top`, the last mounted first. False if something refused and was only detached. */

@@ -50,6 +50,7 @@ const struct sizes sizes_full = {
         .npm_files = 25,
         .single_files = 1000,
         .data_mib = 128,
+        .real_project = true,
 };
 
 const struct sizes sizes_smoke = {
@@ -134,6 +135,8 @@ static int make_parts(struct scene *sc, const struct bench *b, unsigned parts)
                 err = scene_make_c(sc);
         if (!err && parts & SCENE_NPM)
                 err = scene_make_npm(sc, b->place->top);
+        if (!err && parts & SCENE_PROJECT)
+                err = scene_make_project(sc, b->place->top);
         if (!err && parts & SCENE_DATA)
                 err = scene_make_data(sc);
         if (!err && parts & SCENE_SINGLE)
@@ -197,6 +200,9 @@ void scene_release(struct scene *sc)
         free(sc->first_source);
         free(sc->archive);
         free(sc->npm_cache);
+        free(sc->npm.from);
+        free(sc->project.from);
+        free(sc->extra);
         free(sc->python);
         tree_release(&sc->app);
 }

@@ -202,13 +202,16 @@ int scene_make_c(struct scene *sc)
 /* package.json and its lock are in the source, what they name is in npm's cache: an installation asks nobody. */
 int scene_make_npm(struct scene *sc, const char *top)
 {
-        CLEANUP_FREE char *to = NULL;
         CLEANUP_FD int dir = part(sc->source, "npm");
         char count[16], files[16];
+        char *to;
 
         if (dir < 0)
                 return dir;
-        if (asprintf(&to, "%s/npm", sc->source) < 0 || asprintf(&sc->npm_cache, "%s/npm-cache", top) < 0)
+        if (asprintf(&to, "%s/npm", sc->source) < 0)
+                return -ENOMEM;
+        sc->npm = (struct npm_project){.name = "npm", .from = to, .files = (size_t)sc->sizes.npm_packages * sc->sizes.npm_files};
+        if (asprintf(&sc->npm_cache, "%s/npm-cache", top) < 0)
                 return -ENOMEM;
         snprintf(count, sizeof count, "%u", sc->sizes.npm_packages);
         snprintf(files, sizeof files, "%u", sc->sizes.npm_files);
