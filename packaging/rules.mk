@@ -27,6 +27,10 @@ check-locks: $(DEPS_STAMP) ## clang's -Wthread-safety over all C files
 
 check-static: check-format check-headers check-layers check-locks ## the checks that run nothing
 
+docs: all ## write the sample configuration, and its copy in the manual, from the table of keys
+	$(BUILD)/dsfs config show --defaults >packaging/dsfs.yaml
+	sed -i -e '/^```yaml$$/,/^```$$/ { /^```/!d }' -e '/^```yaml$$/r packaging/dsfs.yaml' packaging/manual/configuration.md
+
 install: all ## install below DESTDIR and PREFIX
 	install -D -m 755 $(OUT)/dsfs '$(DESTDIR)$(PREFIX)/bin/dsfs'
 	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/dsfs' README.md CHANGELOG.md LICENSE
@@ -35,4 +39,4 @@ dist: ## the source of HEAD as a tar file below BUILD
 	@mkdir -p $(BUILD)
 	git archive --format=tar.gz --prefix=dsfs-$(VERSION)/ -o $(BUILD)/dsfs-$(VERSION).tar.gz HEAD
 
-.PHONY: run check-format format check-headers check-layers check-locks check-static install dist
+.PHONY: run check-format format check-headers check-layers check-locks check-static docs install dist

@@ -281,7 +281,7 @@ Test(cli_config, the_sample_and_the_manual_are_what_the_program_says)
         cr_assert_gt(fd_read_file(AT_FDCWD, "packaging/dsfs.yaml", 65536, &sample), 0);
         cr_assert_gt(fd_read_file(AT_FDCWD, "packaging/manual/configuration.md", 65536, &manual), 0);
         expect_exit(0, "config", "show", "--defaults");
-        cr_assert_str_eq(box.r.out, sample, "packaging/dsfs.yaml is not what `dsfs config show --defaults` prints");
-        cr_assert(strstr(manual, sample), "packaging/manual/configuration.md has another sample than packaging/dsfs.yaml");
+        cr_assert_str_eq(box.r.out, sample, "packaging/dsfs.yaml is not what `dsfs config show --defaults` prints: make docs");
+        cr_assert(strstr(manual, sample), "packaging/manual/configuration.md has another sample than packaging/dsfs.yaml: make docs");
         expect_exit(0, "config", "check", "packaging/dsfs.yaml");
 }
