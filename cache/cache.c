@@ -163,3 +163,20 @@ void cache_stats(struct cache *c, struct cache_stats *ret)
         ret->reads = c->reads;
         mutex_unlock(&c->lock);
 }
+
+int content_of_tree(const char *path, struct content *ret)
+{
+        struct cache_options options = {.source = path, .threads = 1};
+        struct scan_report report;
+        enum cache_found found;
+        struct cache *c;
+        int rc = cache_open(&options, &c, &found, NULL);
+
+        if (rc < 0)
+                return rc;
+        rc = cache_scan(c, NULL, &report);
+        cache_close(c);
+        if (rc == 0)
+                *ret = report.root;
+        return rc;
+}

@@ -112,6 +112,9 @@ void cache_cancel(struct cache *c);
  * what has no content. */
 int content_of_file(int dirfd, const char *name, struct content *ret);
 
+/* The hash of a directory with all below it, read by one thread; nothing is remembered. 0 or -errno. */
+int content_of_tree(const char *path, struct content *ret);
+
 struct cache_stats {
         bool has_root;
         struct content root;  /* of the last scan or update that ended */

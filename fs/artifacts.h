@@ -49,6 +49,9 @@ bool overlay_beside_source(const struct overlay *o);
 /* Changes by other hands inside the overlay are told to all mounts by the watch: nobody need spread them. */
 void overlay_watched(struct overlay *o, bool watched);
 
+/* Changes in the source are told by generations_touched(); else keys are looked at whenever their artifacts are. */
+void overlay_keys_watched(struct overlay *o, bool watched);
+
 /* Other rules from now on (taken). The caller has all mounts tell the kernel all. Any thread. */
 void overlay_set_rules(struct overlay *o, struct rules *rules);
 

@@ -15,9 +15,20 @@ FS_SRCS := \
 	fs/inject.c \
 	fs/later.c \
 	fs/finder.c \
+	fs/generations.c \
+	fs/generations_api.c \
+	fs/generations_kept.c \
+	fs/generations_load.c \
+	fs/generations_look.c \
+	fs/generations_notes.c \
+	fs/generations_records.c \
+	fs/generations_run.c \
+	fs/generations_sweep.c \
 	fs/glob.c \
 	fs/guard.c \
+	fs/keys.c \
 	fs/layer.c \
+	fs/meet.c \
 	fs/mount.c \
 	fs/name.c \
 	fs/node.c \

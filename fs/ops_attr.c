@@ -92,6 +92,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, s
         struct node *n = mount_node(m, ino);
         struct stat st;
         struct held h;
+        bool key;
         int rc;
 
         if (n && inject_setattr(m, req, n))
@@ -101,6 +102,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, s
                 fuse_reply_err(req, -rc);
                 return;
         }
+        key = place_touch(m, n);
         if (to_set & SET_OWNER)
                 rc = set_owner(m, n, h.fd, attr, to_set);
         if (rc == 0 && (to_set & FUSE_SET_ATTR_MODE))
@@ -112,7 +114,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, s
         if (rc == 0 && fstatat(h.fd, "", &st, AT_EMPTY_PATH) < 0)
                 rc = -errno;
         slots_release(m->slots, &h);
-        place_touched(m, n);
+        place_touched(m, n, key, rc == 0);
         entry_show(m, n, &st);
         if (rc < 0)
                 fuse_reply_err(req, -rc);
@@ -127,6 +129,7 @@ struct bearer {
         struct node *n;
         struct held h;
         bool open;
+        bool key;
         struct fd_path path;
 };
 
@@ -137,6 +140,8 @@ static int bearer_begin(struct bearer *b, fuse_req_t req, enum op op, fuse_ino_t
 
         b->m = worker_serve(req, op);
         b->h = HELD_NONE;
+        b->n = NULL;
+        b->key = false;
         /* Said once, the kernel doesn't ask again. */
         if (!b->m->options.xattr)
                 return -ENOSYS;
@@ -156,8 +161,8 @@ static int bearer_begin(struct bearer *b, fuse_req_t req, enum op op, fuse_ino_t
 /* Of a change. */
 static void bearer_end(struct bearer *b, fuse_req_t req, int rc)
 {
-        if (rc == 0)
-                place_touched(b->m, b->n);
+        if (b->n)
+                place_touched(b->m, b->n, b->key, rc == 0);
         slots_release(b->m->slots, &b->h);
         fuse_reply_err(req, -rc);
 }
@@ -186,8 +191,10 @@ void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *v
         /* As with set-uid: nothing made through the mount runs with more than its user has. */
         if (rc == 0 && b.m->options.squash && strcmp(name, XATTR_NAME_CAPS) == 0)
                 rc = -EPERM;
-        if (rc == 0)
+        if (rc == 0) {
+                b.key = place_touch(b.m, b.n);
                 rc = xattr_write(&b, name, value, size, flags);
+        }
         bearer_end(&b, req, rc);
 }
 
@@ -199,6 +206,7 @@ void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
         if (rc == 0 && node_is(b.n, NODE_READONLY))
                 rc = -EROFS;
         if (rc == 0) {
+                b.key = place_touch(b.m, b.n);
                 rc = b.open ? fremovexattr(b.h.fd, name) : removexattr(b.path.text, name);
                 if (rc < 0)
                         rc = -errno;

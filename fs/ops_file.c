@@ -207,6 +207,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
         ssize_t done;
         struct stat st;
         struct held h;
+        bool key;
         int rc = n ? reach(m, n, SLOT_WRITE, &h) : -ESTALE;
 
         if (rc < 0) {
@@ -217,6 +218,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
                 return;
         }
         later_writer(m);
+        key = place_touch(m, n);
         done = write_full(h.fd, buf, size, off, append);
         if (room_awaited(m, done))
                 done = write_full(h.fd, buf, size, off, append);
@@ -225,8 +227,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
         if (done > 0 && append && (fstat(h.fd, &st) < 0 || st.st_size != off + done))
                 later_content(m, n);
         slots_release(m->slots, &h);
-        if (done > 0)
-                place_touched(m, n);
+        place_touched(m, n, key, done > 0);
         if (done < 0)
                 fuse_reply_err(req, (int)-done);
         else

@@ -26,6 +26,7 @@ struct slow_job {
         off_t off_in, off_out;
         size_t len;
         int mode; /* of fallocate; fdatasync instead of fsync */
+        bool key; /* `changed` may be one */
         bool drop_privs;
         bool has_count;
         ssize_t result;
@@ -37,8 +38,8 @@ static void slow_answer(struct job *j)
 
         slots_release(s->m->slots, &s->in);
         slots_release(s->m->slots, &s->out);
-        if (s->result >= 0 && s->changed)
-                place_touched(s->m, s->changed);
+        if (s->changed)
+                place_touched(s->m, s->changed, s->key, s->result >= 0);
         if (s->result >= 0 && s->has_count)
                 fuse_reply_write(s->req, (size_t)s->result);
         else
@@ -55,6 +56,7 @@ static void slow_run(const struct slow_job *proto, int rc)
 
         if (s) {
                 *s = *proto;
+                s->key = s->changed && place_touch(s->m, s->changed);
                 s->job.answer = slow_answer;
                 offload_run(s->m->offload, &s->job, fuse_req_is_uring(s->req));
                 return;

@@ -17,6 +17,7 @@
 #include "cache/base/err.h"
 #include "cache/base/fd.h"
 #include "fs/artifacts_disk.h"
+#include "fs/generations.h"
 
 #define PRIVATE_MODE 0700
 /* How long whoever has the overlay open is waited for, and how often that is looked at. */
@@ -156,6 +157,9 @@ int overlay_open(const struct overlay_options *options, struct overlay **ret, ch
                 overlay_free(o);
                 return disk_say(why, rc, "another dsfs command is at work in %s; try again when it has ended", options->dir);
         }
+        o->budget = options->budget;
+        if (rc == 0)
+                rc = generations_new(o, &o->generations);
         if (rc < 0) {
                 overlay_free(o);
                 return say(why, rc, "cannot open the overlay", options->dir);
@@ -169,6 +173,7 @@ void overlay_free(struct overlay *o)
 {
         if (!o)
                 return;
+        generations_free(o->generations);
         mutex_lock(&o->lock);
         for (size_t i = 0; i < o->past_count; i++)
                 rules_free(o->past[i]);
@@ -201,6 +206,11 @@ bool overlay_beside_source(const struct overlay *o)
 void overlay_watched(struct overlay *o, bool watched)
 {
         atomic_store(&o->watched, watched);
+}
+
+void overlay_keys_watched(struct overlay *o, bool watched)
+{
+        generations_watched(o->generations, watched);
 }
 
 /*
@@ -244,6 +254,11 @@ static int open_beneath(int root, const char *path, unsigned long long flags)
         int fd = (int)syscall(SYS_openat2, root, *path ? path : ".", &how, sizeof(how));
 
         return fd < 0 ? -errno : fd;
+}
+
+int overlay_source_open(const struct overlay *o, const char *path)
+{
+        return open_beneath(o->source_layer.root_fd, path, O_PATH | O_DIRECTORY);
 }
 
 int overlay_shadow(const struct overlay *o, const char *path)

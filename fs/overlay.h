@@ -24,6 +24,8 @@ struct overlay {
         struct layer layer;        /* tree/ */
         const struct overlay_listener *listener;
         void *listener_arg;
+        uint64_t budget;
+        struct generations *generations; /* owned */
 
         _Atomic bool watched;
         /* Raised when a source directory has moved, or the rules have changed: what nodes remember of their place is void. */
@@ -46,6 +48,9 @@ int overlay_shadow(const struct overlay *o, const char *path);
 
 /* The same, making it, with the directories above, like the source's (their modes and owners; `path` must be one there). */
 int overlay_shadow_make(const struct overlay *o, const char *path);
+
+/* The source's directory `path` itself: an O_PATH descriptor or -errno. Any thread. */
+int overlay_source_open(const struct overlay *o, const char *path);
 
 /* A source directory has moved. */
 void overlay_raise_epoch(struct overlay *o);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cache/base/fd.h"
+#include "fs/meet.h"
 #include "fs/reach.h"
 
 /* What the rules say of a name, as a directory and as anything else. */
@@ -144,10 +145,13 @@ static int begin(struct fs_mount *m, struct node *dir, struct place *ret, bool *
         return rc;
 }
 
-static void be_source(const struct fs_mount *m, struct place *p, const struct rule *rule, const char *name)
+static void be_source(struct fs_mount *m, struct place *p, const struct rule *rule, const char *name)
 {
         p->rule = rule;
         p->is = is_of(m, p, rule, name);
+        p->key = m->overlay && (p->is & NODE_KEY);
+        if (p->key)
+                meet_change_begin(m);
 }
 
 /* The place goes over to the overlay. 0, or -errno (-ENOENT: there is no such directory). Takes fd. */
@@ -159,6 +163,14 @@ static int be_overlay(const struct fs_mount *m, struct place *p, const struct ru
         p->is = NODE_OVERLAY;
         p->shadow = true;
         return fd < 0 ? fd : 0;
+}
+
+static void meet_routes(struct fs_mount *m, const struct node *dir, int dirfd, const char *name, const struct routes *routes, bool making)
+{
+        const struct rule *rule = rule_has_generations(routes->as_dir) ? routes->as_dir : routes->as_file;
+
+        if (rule_has_generations(rule))
+                meet(m, dir, dirfd, name, rule, making);
 }
 
 /* What the rules say depends on what it is: so look, in the overlay first. */
@@ -197,6 +209,7 @@ int place_find(struct fs_mount *m, struct node *dir, const char *name, struct pl
                 be_source(m, ret, routes.as_file, name);
                 return 0;
         }
+        meet_routes(m, dir, ret->fd, name, &routes, false);
         if (in_overlay(routes.as_dir) && in_overlay(routes.as_file))
                 return be_overlay(m, ret, routes.as_dir, place_shadow(m, ret->fd));
         return find_by_type(m, ret, &routes, name);
@@ -241,6 +254,7 @@ int place_make(struct fs_mount *m, struct node *dir, const char *name, bool is_d
         rule = route_as(&routes, is_dir);
         if (route_of(rule) == RULE_HIDDEN)
                 return -EACCES;
+        meet_routes(m, dir, ret->fd, name, &routes, in_overlay(rule));
         if (is_taken(m, ret, &routes, name, is_dir))
                 return -EEXIST;
         if (in_overlay(rule))
@@ -253,6 +267,8 @@ void place_end(struct fs_mount *m, struct place *p)
 {
         if (p->shadow)
                 fd_close(&p->fd);
+        if (p->key)
+                meet_change_end(m);
         slots_release(m->slots, &p->held);
         *p = PLACE_NONE;
 }
@@ -268,13 +284,40 @@ static bool is_to_be_spread(const struct fs_mount *m)
 
 void place_changed(struct fs_mount *m, const struct node *dir, const struct place *p, const char *name)
 {
+        if (p->key)
+                meet_change(m, p->fd, name);
         if (!is_to_be_spread(m) || !(p->is & NODE_OVERLAY) || (!p->shadow && atomic_load(&m->overlay->watched)))
                 return;
         m->overlay->listener->changed(m->overlay->listener_arg, m, &dir->ident, name, strlen(name));
 }
 
-void place_touched(struct fs_mount *m, const struct node *n)
+bool place_touch(struct fs_mount *m, const struct node *n)
 {
+        bool key = m->overlay && node_is(n, NODE_KEY);
+
+        if (key)
+                meet_change_begin(m);
+        return key;
+}
+
+static void key_touched(struct fs_mount *m, struct node *n)
+{
+        struct held h;
+
+        if (reach(m, n, SLOT_PATH, &h) < 0)
+                return;
+        meet_change(m, h.fd, "");
+        slots_release(m->slots, &h);
+}
+
+void place_touched(struct fs_mount *m, struct node *n, bool key, bool changed)
+{
+        if (key && changed)
+                key_touched(m, n);
+        if (key)
+                meet_change_end(m);
+        if (!changed)
+                return;
         if (!node_is(n, NODE_OVERLAY) || !is_to_be_spread(m) || atomic_load(&m->overlay->watched))
                 return;
         m->overlay->listener->touched(m->overlay->listener_arg, m, &n->ident);
@@ -300,6 +343,8 @@ int place_list(struct fs_mount *m, struct node *dir, struct place_pair *ret)
         ret->overlay = PLACE_NONE;
         rc = begin(m, dir, &ret->source, &whole);
         ret->source.fd = -1;
+        if (rc == 0 && !whole)
+                meet_listing(m, dir, ret->source.held.fd);
         if (rc == 0)
                 rc = open_reading(&ret->source, ret->source.held.fd);
         if (rc == 0 && !whole)

@@ -13,6 +13,7 @@ struct place {
         const struct rule *rule; /* that says so; NULL: none, or one further up */
         int fd;                  /* -1: not there, so nor is the name */
         uint8_t is;              /* enum node_is, of what is found there */
+        bool key;                /* what may be a key is perhaps about to change */
         bool shadow;             /* the overlay's part of a directory of the source */
         struct held held;
 };
@@ -31,8 +32,11 @@ void place_end(struct fs_mount *m, struct place *p);
 /* `name` in it was changed: other mounts hear of it, if nobody else tells them. */
 void place_changed(struct fs_mount *m, const struct node *dir, const struct place *p, const char *name);
 
-/* The content or attributes of a node were: the same. */
-void place_touched(struct fs_mount *m, const struct node *n);
+/* The content or attributes of a node are about to be changed: to be followed by place_touched() with what this returns. */
+bool place_touch(struct fs_mount *m, const struct node *n);
+
+/* They were, or weren't: other mounts hear of it, too. */
+void place_touched(struct fs_mount *m, struct node *n, bool key, bool changed);
 
 /* The two places where a directory's entries may be, the source's and the overlay's: for reading them, and each perhaps not there. */
 struct place_pair {

@@ -3,15 +3,23 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "cache/base/err.h"
 #include "fs/patterns.h"
+
+#define KEY_NAMES_MIN 8U
+#define KEY_NAME_LAST 1U
 
 struct rules {
         struct patterns *patterns;
         struct rule *list; /* with all that it points to owned */
         size_t count;
         const struct pattern_place *root;
+        /* Hashes of the components of all keys, with KEY_NAME_LAST in the lowest bit; 0: none. A power of two, half of them free. Owned. */
+        uint64_t *key_names;
+        size_t key_mask;
+        bool seeded;
 };
 
 static void rule_release(struct rule *r)
@@ -53,6 +61,67 @@ static bool copy_rule(const struct rule *from, struct rule *to)
                (!from->key_count || copy_keys(from, to));
 }
 
+/* Never 0, and without KEY_NAME_LAST. */
+static uint64_t hash_name(const char *name, size_t len)
+{
+        return (XXH3_64bits(name, len) | (KEY_NAME_LAST << 1)) & ~(uint64_t)KEY_NAME_LAST;
+}
+
+/* Where the name of that hash stands, or would. */
+static uint64_t *key_name(const struct rules *r, uint64_t hash)
+{
+        size_t i = (size_t)(hash >> 2) & r->key_mask;
+
+        while (r->key_names[i] && (r->key_names[i] & ~(uint64_t)KEY_NAME_LAST) != hash)
+                i = (i + 1) & r->key_mask;
+        return &r->key_names[i];
+}
+
+/* The components of a key. */
+static size_t note_key(struct rules *r, const char *key, bool only_count)
+{
+        size_t count = 0;
+
+        while (*(key += strspn(key, "/"))) {
+                size_t len = strcspn(key, "/");
+                uint64_t hash = hash_name(key, len);
+                bool last = !key[len + strspn(key + len, "/")];
+
+                if (!only_count)
+                        *key_name(r, hash) |= hash | (last ? KEY_NAME_LAST : 0);
+                count++;
+                key += len;
+        }
+        return count;
+}
+
+static size_t note_keys(struct rules *r, bool only_count)
+{
+        size_t count = 0;
+
+        for (size_t i = 0; i < r->count; i++) {
+                for (size_t k = 0; k < r->list[i].key_count; k++)
+                        count += note_key(r, r->list[i].keys[k], only_count);
+                r->seeded = r->seeded || r->list[i].seed;
+        }
+        return count;
+}
+
+static int gather_key_names(struct rules *r)
+{
+        size_t need = 2 * note_keys(r, true);
+        size_t size = KEY_NAMES_MIN;
+
+        while (size < need)
+                size *= 2;
+        r->key_names = calloc(size, sizeof(*r->key_names));
+        if (!r->key_names)
+                return -ENOMEM;
+        r->key_mask = size - 1;
+        (void)note_keys(r, false);
+        return 0;
+}
+
 static int compile(struct rules *r)
 {
         CLEANUP_FREE const char **texts = calloc(r->count + 1, sizeof(*texts));
@@ -64,7 +133,7 @@ static int compile(struct rules *r)
         if (patterns_new(texts, r->count, &r->patterns))
                 return -ENOMEM;
         r->root = patterns_root(r->patterns);
-        return 0;
+        return gather_key_names(r);
 }
 
 int rules_new(const struct rule *list, size_t count, struct rules **ret)
@@ -97,6 +166,7 @@ void rules_free(struct rules *r)
         for (size_t i = 0; r->list && i < r->count; i++)
                 rule_release(&r->list[i]);
         free(r->list);
+        free(r->key_names);
         free(r);
 }
 
@@ -141,21 +211,17 @@ const struct rule *rules_find(const struct rules *r, const struct pattern_place 
         return index < 0 || patterns_negated(r->patterns, index) ? NULL : &r->list[index];
 }
 
-static bool ends_in(const char *path, const char *name, size_t len)
-{
-        const char *slash = strrchr(path, '/');
-        const char *last = slash ? slash + 1 : path;
-
-        return strlen(last) == len && memcmp(last, name, len) == 0;
-}
-
 bool rules_key_name(const struct rules *r, const char *name, size_t len)
 {
-        for (size_t i = 0; i < r->count; i++) {
-                for (size_t k = 0; k < r->list[i].key_count; k++) {
-                        if (ends_in(r->list[i].keys[k], name, len))
-                                return true;
-                }
-        }
-        return false;
+        return *key_name(r, hash_name(name, len)) & KEY_NAME_LAST;
+}
+
+bool rules_key_part(const struct rules *r, const char *name, size_t len)
+{
+        return *key_name(r, hash_name(name, len));
+}
+
+bool rules_seeded(const struct rules *r)
+{
+        return r->seeded;
 }

@@ -56,5 +56,17 @@ const struct pattern_place *rules_enter(const struct rules *r, const struct patt
  */
 const struct rule *rules_find(const struct rules *r, const struct pattern_place *place, const char *name, size_t len, bool is_dir);
 
-/* Is `name` the last component of some rule's key? Any thread. */
+/* Is `name` the last component of some rule's key? Any thread, no lock, at one cost whatever the number of rules. */
 bool rules_key_name(const struct rules *r, const char *name, size_t len);
+
+/* Is it any component of one? */
+bool rules_key_part(const struct rules *r, const char *name, size_t len);
+
+/* Does some rule seed? */
+bool rules_seeded(const struct rules *r);
+
+/* Is there a generation of what goes by the rule for each key, or is the first not empty? */
+static inline bool rule_has_generations(const struct rule *r)
+{
+        return r && r->route == RULE_ARTIFACT && (r->key_count || r->seed);
+}

@@ -263,6 +263,9 @@ int fs_mount_new(const struct fs_options *options, struct fs_mount **ret, char *
         m->source.root_fd = -1;
         m->privileged = geteuid() == 0;
         m->overlay = options->overlay;
+        /* Connections' numbers come again. */
+        if (m->overlay)
+                overlay_raise_epoch(m->overlay);
         rc = copy_options(m, options);
         if (rc == 0)
                 rc = m->overlay && !options->readonly ? layer_copy(&m->overlay->source_layer, &m->source)

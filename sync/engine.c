@@ -33,6 +33,7 @@ struct engine {
         atomic_uint removing; /* how many wait for a place to be unused */
         atomic_bool shut;
         struct hashing *hashing; /* borrowed; or NULL */
+        struct overlay *_Atomic overlay; /* borrowed; NULL: there are no artifacts */
         struct mutex lock;       /* innermost */
         struct cond unused;
         char *warnings[LOSSES] GUARDED_BY(lock); /* the latest of each kind, owned */
@@ -211,12 +212,15 @@ bool engine_sees_how(const struct engine *e)
 void engine_use_overlay(struct engine *e, struct overlay *o)
 {
         overlay_listen(o, &artifacts, e);
+        overlay_keys_watched(o, e->watch != NULL);
         overlay_watched(o, engine_sees_how(e) && overlay_beside_source(o));
+        atomic_store(&e->overlay, o);
 }
 
 static void sink_touched(void *arg, const struct ident *dir, const char *path, const char *name, size_t len)
 {
         struct engine *e = arg;
+        struct overlay *o = atomic_load(&e->overlay);
 
         if (e->hashing)
                 hashing_touch(e->hashing, dir, path, name, len);
@@ -224,6 +228,8 @@ static void sink_touched(void *arg, const struct ident *dir, const char *path, c
         if (e->touch.touched)
                 e->touch.touched(e->touch.arg, dir, name, len);
         mutex_unlock(&e->touch_lock);
+        if (o)
+                generations_touched(o, dir, path, name, len);
 }
 
 /* A mount knows what is done through it, unless others have to be told; one that is added is told all, after it can be seen here. */
@@ -247,6 +253,7 @@ static const void *sink_whose(void *arg, pid_t tid, unsigned long long before_ns
 static void sink_lost(void *arg, enum watch_loss loss, const char *detail)
 {
         struct engine *e = arg;
+        struct overlay *o = atomic_load(&e->overlay);
         char *text = text_new("%s", detail);
 
         FOR_EACH_MOUNT(e, m) fs_tell_all(m);
@@ -256,6 +263,8 @@ static void sink_lost(void *arg, enum watch_loss loss, const char *detail)
         if (e->touch.lost)
                 e->touch.lost(e->touch.arg);
         mutex_unlock(&e->touch_lock);
+        if (o)
+                generations_touched_all(o);
         log_warn("%s", detail);
         mutex_lock(&e->lock);
         if (text) {
@@ -381,6 +390,15 @@ void engine_remove_mount(struct engine *e, struct fs_mount *m)
         }
 }
 
+/* What the watch has told of may have changed keys. */
+static int settle_generations(struct engine *e, unsigned long long deadline)
+{
+        struct overlay *o = atomic_load(&e->overlay);
+        unsigned long long now = clock_now_ns();
+
+        return o ? generations_settle(o, now < deadline ? (int)((deadline - now) / NS_PER_MS) : 0) : 0;
+}
+
 int engine_barrier(struct engine *e, int timeout_ms)
 {
         unsigned long long deadline = clock_now_ns() + (unsigned long long)timeout_ms * NS_PER_MS;
@@ -396,6 +414,8 @@ int engine_barrier(struct engine *e, int timeout_ms)
                 if (rc == -ETIMEDOUT && left == 0)
                         return rc;
         }
+        if (rc == 0)
+                rc = settle_generations(e, deadline);
         if (rc == 0 && atomic_load(&e->shut))
                 rc = -ESHUTDOWN;
         if (rc == 0) {
@@ -414,6 +434,8 @@ void engine_free(struct engine *e)
         if (!e)
                 return;
         watch_free(e->watch);
+        if (e->overlay)
+                generations_quiesce(e->overlay);
         mutex_lock(&e->lock);
         for (size_t i = 0; i < LOSSES; i++)
                 free(e->warnings[i]);

@@ -63,3 +63,5 @@ UNIT_TESTS += tests/unit/test_ruling.c
 TEST_LIB_SRCS += tests/lib/tar.c
 UNIT_TESTS += tests/unit/test_untar.c
 MOUNT_TESTS += tests/mount/test_cli_artifacts.c
+MOUNT_TESTS += tests/mount/test_generations.c
+UNIT_TESTS += tests/unit/test_keys.c

@@ -1,0 +1,271 @@
+/*
+ * Generations of artifacts: each key has its own, whoever changes the key file and however.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cache/base/fd.h"
+#include "tests/mount/edits.h"
+
+static const struct variant ways[] = {
+        {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY},
+        {.backing = ON_TMPFS, .transport = BY_DEV, .watch = WATCH_BY_INOTIFY},
+        {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_INOTIFY, .profile = PROFILE_DATA},
+        {.backing = ON_EXT4, .transport = BY_DEV, .watch = WATCH_BY_INOTIFY, .unprivileged = true},
+        {.backing = ON_EXT4, .transport = BY_DEV, .watch = WATCH_BY_FANOTIFY, .options = "coherence=strict"},
+};
+
+static const struct variant two_ways[] __attribute__((unused)) = {
+        {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY},
+        {.backing = ON_TMPFS, .transport = BY_DEV, .watch = WATCH_BY_INOTIFY},
+};
+
+#define NODE_RULE "version: 1\nartifacts:\n  - path: node_modules/\n    key: [package-lock.json]\n"
+
+/* Whoever runs the agent owns what the host edits. */
+static void put_source(const struct fixture *f, const char *name, const char *text)
+{
+        const char *path = at(f->src, "%s", name);
+
+        put_text(path, text);
+        must(!f->variant.unprivileged || chown(path, FIXTURE_UID, FIXTURE_UID) == 0, "chown %s", path);
+}
+
+static void begin(struct fixture *f, const char *config)
+{
+        put_source(f, "dsfs.yaml", config);
+        if (access(at(f->src, "package-lock.json"), F_OK) < 0)
+                put_source(f, "package-lock.json", "A");
+        fixture_mount(f);
+}
+
+struct told {
+        const char *mnt, *text;
+};
+
+static int act_install(void *arg)
+{
+        const struct told *t = arg;
+        const char *dir = keep(at(t->mnt, "node_modules"));
+
+        must(mkdir(dir, 0755) == 0, "mkdir %s", dir);
+        must(mkdir(at(dir, "deep"), 0755) == 0, "mkdir");
+        put_text(at(dir, "deep/is"), t->text);
+        return 0;
+}
+
+static int act_lock(void *arg)
+{
+        const struct told *t = arg;
+
+        put_text(at(t->mnt, "package-lock.json.tmp"), t->text);
+        must(rename(at(t->mnt, "package-lock.json.tmp"), at(t->mnt, "package-lock.json")) == 0, "rename");
+        return 0;
+}
+
+static int act_remove(void *arg)
+{
+        const struct told *t = arg;
+
+        remove_tree(at(t->mnt, "node_modules"));
+        return 0;
+}
+
+static int act_look(void *arg)
+{
+        const struct told *t = arg;
+        CLEANUP_FREE char *text = NULL;
+        bool listed = false;
+        struct dirent *e;
+        DIR *d = opendir(t->mnt);
+
+        must(d, "opendir %s", t->mnt);
+        while ((e = readdir(d)))
+                listed = listed || strcmp(e->d_name, "node_modules") == 0;
+        closedir(d);
+        errno = 0;
+        must(listed == (t->text != NULL), "node_modules is %slisted", listed ? "" : "not ");
+        if (!t->text) {
+                must(access(at(t->mnt, "node_modules"), F_OK) < 0 && errno == ENOENT, "node_modules is there");
+                return 0;
+        }
+        must(fd_read_file(AT_FDCWD, at(t->mnt, "node_modules/deep/is"), 64, &text) >= 0, "read");
+        errno = 0;
+        must(strcmp(text, t->text) == 0, "the generation is \"%s\", not \"%s\"", text, t->text);
+        return 0;
+}
+
+/* In the mount, as somebody who may. */
+static void act(struct fixture *f, int (*what)(void *arg), const char *text)
+{
+        struct told t = {.mnt = f->mnt, .text = text};
+
+        must(child_run(f->variant.unprivileged ? &f->agent : NULL, what, &t) == 0, "\"%s\"", text ? text : "nothing");
+}
+
+/* The mount shows the generation `text`; NULL: an empty one. */
+static void must_show(struct fixture *f, const char *text)
+{
+        fixture_wait(f);
+        act(f, act_look, text);
+}
+
+CASE_UNMOUNTED(generations, follow_the_key_that_the_host_changes, ways)
+{
+        begin(f, NODE_RULE);
+        must_show(f, NULL);
+        act(f, act_install, "A");
+        must_show(f, "A");
+        put_source(f, "package-lock.json", "B");
+        must_show(f, NULL);
+        act(f, act_install, "B");
+        put_source(f, "package-lock.json", "A");
+        must_show(f, "A");
+        put_source(f, "package-lock.json", "B");
+        must_show(f, "B");
+        must(unlink(at(f->src, "package-lock.json")) == 0, "unlink");
+        must_show(f, NULL);
+        put_source(f, "new", "A");
+        must(rename(at(f->src, "new"), at(f->src, "package-lock.json")) == 0, "rename");
+        must_show(f, "A");
+}
+
+CASE_UNMOUNTED(generations, what_was_installed_goes_by_the_new_key, ways)
+{
+        begin(f, NODE_RULE);
+        act(f, act_install, "A");
+        /* npm writes the lock file last. */
+        act(f, act_lock, "B");
+        must_show(f, "A");
+        act(f, act_remove, NULL);
+        act(f, act_install, "B");
+        act(f, act_lock, "C");
+        must_show(f, "B");
+        put_source(f, "package-lock.json", "B");
+        must_show(f, NULL);
+        put_source(f, "package-lock.json", "C");
+        must_show(f, "B");
+}
+
+static int lock_in_place(void *arg)
+{
+        const struct told *t = arg;
+
+        put_text(at(t->mnt, "package-lock.json"), t->text);
+        return 0;
+}
+
+static int lock_cut(void *arg)
+{
+        const struct told *t = arg;
+
+        must(truncate(at(t->mnt, "package-lock.json"), 0) == 0, "truncate");
+        return 0;
+}
+
+static int lock_removed(void *arg)
+{
+        const struct told *t = arg;
+
+        must(unlink(at(t->mnt, "package-lock.json")) == 0, "unlink");
+        return 0;
+}
+
+static int lock_slowly(void *arg)
+{
+        const struct told *t = arg;
+        CLEANUP_FD int fd = open(at(t->mnt, "package-lock.json"), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+        for (int i = 0; i < 20; i++) {
+                must(fd >= 0 && write(fd, t->text, strlen(t->text)) == (ssize_t)strlen(t->text), "write");
+                must(poll(NULL, 0, 5) == 0, "poll");
+        }
+        return 0;
+}
+
+static int lock_moved_away(void *arg)
+{
+        const struct told *t = arg;
+
+        must(rename(at(t->mnt, "package-lock.json"), at(t->mnt, "package-lock.json~")) == 0, "rename");
+        return 0;
+}
+
+CASE_UNMOUNTED(generations, nothing_installed_disappears_however_the_key_is_written, ways)
+{
+        static int (*const changes[])(void *) = {lock_in_place, lock_cut, lock_slowly, lock_removed, act_lock, lock_moved_away};
+
+        begin(f, NODE_RULE);
+        for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
+                const char *text = keep(at("", "%zu", i));
+
+                act(f, act_remove, NULL);
+                act(f, act_install, text);
+                act(f, changes[i], text);
+                must_show(f, text);
+                put_source(f, "package-lock.json", "elsewhere");
+                must_show(f, NULL);
+        }
+}
+
+CASE_UNMOUNTED(generations, are_right_when_the_key_changed_while_nobody_was_there, ways)
+{
+        begin(f, NODE_RULE);
+        act(f, act_install, "A");
+        put_source(f, "package-lock.json", "B");
+        fixture_umount(f);
+        fixture_mount(f);
+        act(f, act_look, NULL);
+        act(f, act_install, "B");
+        fixture_umount(f);
+        put_source(f, "package-lock.json", "A");
+        fixture_mount(f);
+        act(f, act_look, "A");
+        put_source(f, "package-lock.json", "B");
+        must_show(f, "B");
+}
+
+struct user {
+        const char *mnt;
+        struct gate *ready, *switched;
+};
+
+static int use(void *arg)
+{
+        const struct user *u = arg;
+        CLEANUP_FD int fd = open(at(u->mnt, "node_modules/deep/is"), O_RDWR | O_CLOEXEC);
+        char text[8] = "";
+
+        must(fd >= 0 && chdir(at(u->mnt, "node_modules/deep")) == 0, "open, chdir");
+        gate_pass(u->ready);
+        gate_pass(u->switched);
+        must(pread(fd, text, sizeof(text), 0) == 1 && text[0] == 'A', "read \"%s\"", text);
+        must(pwrite(fd, "still A", 7, 0) == 7, "write");
+        put_text("new", "made in the old one");
+        must(access("is", F_OK) == 0, "what is in the working directory");
+        must(access(at(u->mnt, "node_modules"), F_OK) < 0, "the new generation is empty");
+        return 0;
+}
+
+CASE_UNMOUNTED(generations, stay_for_those_who_have_them_open, ways)
+{
+        struct user u = {.mnt = f->mnt, .ready = gate_new(2), .switched = gate_new(2)};
+        pid_t pid;
+
+        begin(f, NODE_RULE);
+        act(f, act_install, "A");
+        pid = child_start(f->variant.unprivileged ? &f->agent : NULL, use, &u);
+        gate_pass(u.ready);
+        put_source(f, "package-lock.json", "B");
+        fixture_wait(f);
+        gate_pass(u.switched);
+        must(child_wait(pid) == 0, "the user of the old generation");
+        put_source(f, "package-lock.json", "A");
+        must_show(f, "still A");
+        must(access(at(f->mnt, "node_modules/deep/new"), F_OK) == 0 || f->variant.unprivileged, "what was made in it");
+}
