@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "cache/base/fd.h"
+#include "fs/meet.h"
 #include "fs/reach.h"
 #include "fs/worker.h"
 
@@ -25,6 +26,7 @@ struct backing {
         node_id node;
         int id; /* 0: cached */
         uint64_t opens, writers;
+        bool key; /* written to as what may be one (fs/meet.h) */
 };
 
 struct stripe {
@@ -180,6 +182,7 @@ int backing_open(struct fs_mount *m, fuse_req_t req, struct node *n, int fd, str
 {
         struct stripe *s = stripe_of(m, n);
         bool first_writer = false;
+        bool key = false;
         struct backing **at, *b;
         int rc = 0;
 
@@ -196,11 +199,14 @@ int backing_open(struct fs_mount *m, fuse_req_t req, struct node *n, int fd, str
                 if (is_for_writing(fi->flags) && b->writers++ == 0) {
                         atomic_fetch_add(&m->backings->writers, 1);
                         first_writer = true;
+                        b->key = key = m->overlay && node_is(n, NODE_KEY);
                 }
                 fi->backing_id = b->id;
                 fi->keep_cache = b->id == 0 && m->timeout > 0;
         }
         mutex_unlock(&s->lock);
+        if (key)
+                meet_writer(m, fd, 1);
         /* Attributes that were given for ever before. Only they, without a look for names that a CREATE holds: the kernel has the inode,
          * or none of its attributes. */
         if (first_writer)
@@ -208,14 +214,33 @@ int backing_open(struct fs_mount *m, fuse_req_t req, struct node *n, int fd, str
         return rc;
 }
 
+/* One writer less. True if it was the last of what may be a key. */
+static bool drop_writer_locked(struct fs_mount *m, struct backing *b, int flags)
+{
+        if (!is_for_writing(flags) || --b->writers > 0)
+                return false;
+        atomic_fetch_sub(&m->backings->writers, 1);
+        return b->key;
+}
+
+/* What was written unseen is ours. */
+static void tell_writer_gone(struct fs_mount *m, struct node *n)
+{
+        struct held h;
+
+        if (reach(m, n, SLOT_PATH, &h) < 0)
+                return;
+        meet_writer(m, h.fd, -1);
+        slots_release(m->slots, &h);
+}
+
 /* One open less. The id to give back if it was the last, else 0. */
-static int drop_locked(struct fs_mount *m, struct backing **at, int flags)
+static int drop_locked(struct fs_mount *m, struct backing **at, int flags, bool *key)
 {
         struct backing *b = *at;
         int id = b->id;
 
-        if (is_for_writing(flags) && --b->writers == 0)
-                atomic_fetch_sub(&m->backings->writers, 1);
+        *key = drop_writer_locked(m, b, flags);
         if (--b->opens > 0)
                 return 0;
         *at = b->next;
@@ -229,12 +254,15 @@ void backing_close(struct fs_mount *m, fuse_req_t req, struct node *n, int flags
         struct stripe *s = stripe_of(m, n);
         struct backing **at;
         int id = 0;
+        bool key = false;
 
         mutex_lock(&s->lock);
         at = find_locked(s, n);
         if (*at)
-                id = drop_locked(m, at, flags);
+                id = drop_locked(m, at, flags, &key);
         mutex_unlock(&s->lock);
+        if (key)
+                tell_writer_gone(m, n);
         if (id)
                 (void)fuse_passthrough_close(req, id);
 }
@@ -244,12 +272,14 @@ void backing_unopen(struct fs_mount *m, struct node *n, int flags)
 {
         struct stripe *s = stripe_of(m, n);
         struct backing *b;
+        bool key;
 
         mutex_lock(&s->lock);
         b = *find_locked(s, n);
-        if (b && is_for_writing(flags) && --b->writers == 0)
-                atomic_fetch_sub(&m->backings->writers, 1);
+        key = b && drop_writer_locked(m, b, flags);
         mutex_unlock(&s->lock);
+        if (key)
+                tell_writer_gone(m, n);
 }
 
 bool backing_is_written(struct fs_mount *m, const struct node *n)

@@ -124,3 +124,8 @@ void meet_change_end(struct fs_mount *m)
 {
         generations_change_end(m->overlay->generations);
 }
+
+void meet_writer(struct fs_mount *m, int fd, int by)
+{
+        generations_note_writer(m->overlay->generations, fd, by);
+}

@@ -21,3 +21,6 @@ void meet_listing(struct fs_mount *m, const struct node *dir, int dirfd);
 void meet_change_begin(struct fs_mount *m);
 void meet_change(struct fs_mount *m, int dirfd, const char *name);
 void meet_change_end(struct fs_mount *m);
+
+/* The kernel writes by itself to what may be one and is open as `fd`: from now on (1), no longer (-1). */
+void meet_writer(struct fs_mount *m, int fd, int by);

@@ -32,9 +32,9 @@ struct engine {
         struct place places[ENGINE_MOUNTS_MAX];
         atomic_uint removing; /* how many wait for a place to be unused */
         atomic_bool shut;
-        struct hashing *hashing; /* borrowed; or NULL */
+        struct hashing *hashing;         /* borrowed; or NULL */
         struct overlay *_Atomic overlay; /* borrowed; NULL: there are no artifacts */
-        struct mutex lock;       /* innermost */
+        struct mutex lock;               /* innermost */
         struct cond unused;
         char *warnings[LOSSES] GUARDED_BY(lock); /* the latest of each kind, owned */
 
