@@ -120,6 +120,24 @@ static bool is_nameless(int fd)
         return fstatat(fd, "", &st, AT_EMPTY_PATH) == 0 && st.st_nlink == 0;
 }
 
+/* A file that has no name yet gets its first one where the rules want it, where that can be. A read-only one gets no other name, as in a
+ * read-only mount. */
+static int link_held(struct making *k, const struct node *n, int fd)
+{
+        struct owner_claim claim = OWNER_CLAIM_NONE;
+        bool crosses = layer_of(k->m, n) != k->p.layer;
+        int rc = 0;
+
+        if ((node_is(n, NODE_READONLY) || crosses) && !is_nameless(fd))
+                return -EXDEV;
+        if (crosses && k->p.layer == &k->m->source)
+                rc = owner_claim(k->m, fd, "", &claim);
+        if (rc == 0 && WITH_ROOM(k->m, linkat(AT_FDCWD, fd_proc_path(fd).text, k->p.fd, k->name, AT_SYMLINK_FOLLOW)) < 0)
+                rc = -errno;
+        owner_claim_end(&claim, rc == 0);
+        return rc;
+}
+
 void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname)
 {
         struct making k;
@@ -131,16 +149,9 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *n
                 n = mount_node(k.m, ino);
                 rc = n ? reach(k.m, n, SLOT_PATH, &h) : -ESTALE;
         }
-        /* A file that has no name yet gets its first one where the rules want it, where that can be. A read-only one gets no other
-         * name, as in a read-only mount. */
-        if (rc == 0 && (node_is(n, NODE_READONLY) || layer_of(k.m, n) != k.p.layer) && !is_nameless(h.fd)) {
-                slots_release(k.m->slots, &h);
-                rc = -EXDEV;
-        }
         if (rc == 0) {
-                if (WITH_ROOM(k.m, linkat(AT_FDCWD, fd_proc_path(h.fd).text, k.p.fd, newname, AT_SYMLINK_FOLLOW)) < 0) {
-                        rc = -errno;
-                } else {
+                rc = link_held(&k, n, h.fd);
+                if (rc == 0) {
                         slots_unpin(k.m->slots, n);
                         later_writer(k.m);
                         later_attr(k.m, n);

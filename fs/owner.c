@@ -176,7 +176,7 @@ int owner_claim(const struct fs_mount *m, int dirfd, const char *name, struct ow
         *ret = OWNER_CLAIM_NONE;
         if (!m->options.squash || !m->privileged)
                 return 0;
-        fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        fd = *name ? openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC) : fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
         if (fd < 0 || fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
                 return -errno;
         if (S_ISDIR(st.st_mode))

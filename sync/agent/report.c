@@ -115,6 +115,14 @@ static json_t *told_json(const struct fs_stats *fs)
                          "attributes", (json_int_t)fs->told_attrs, "all", (json_int_t)fs->told_all);
 }
 
+static void add_view(json_t *m, const struct mount_options *o)
+{
+        if (o->view_uid != FS_VIEW_AS_IS)
+                json_object_set_new(m, "view_uid", json_integer(o->view_uid));
+        if (o->view_gid != FS_VIEW_AS_IS)
+                json_object_set_new(m, "view_gid", json_integer(o->view_gid));
+}
+
 json_t *report_seat(struct seat *s)
 {
         struct agent *a = s->agent;
@@ -152,6 +160,7 @@ json_t *report_seat(struct seat *s)
         json_object_set_new(m, "fds_pinned", json_integer((json_int_t)fs.pinned));
         json_object_set_new(m, "files_passed", json_integer((json_int_t)fs.passed));
         json_object_set_new(m, "chowns_ignored", json_integer((json_int_t)fs.chowns_ignored));
+        add_view(m, &s->options);
         json_object_set_new(m, "told", told_json(&fs));
         json_object_set_new(m, "replay", json_boolean(s->options.replay && engine_sees_how(a->engine)));
         json_object_set_new(m, "replayed", json_integer((json_int_t)fs.replayed));

@@ -265,6 +265,8 @@ static int work_in_it(void *arg)
 CASE_UNMOUNTED(leavings, of_whom_an_artifact_was_given_to, privileged)
 {
         struct who database = {.uid = DATABASE, .gid = DATABASE_GROUP};
+        CLEANUP_FD int fd = -1;
+        char proc[64];
 
         if (f->bind)
                 return;
@@ -278,6 +280,10 @@ CASE_UNMOUNTED(leavings, of_whom_an_artifact_was_given_to, privileged)
         must_belong(at(tree(f), ".dev/db"), OWNER, OWNER);
         must(rename(at(f->mnt, ".dev/db/log/1"), at(f->mnt, "one")) == 0, "into the source");
         must_belong(at(f->src, "one"), OWNER, OWNER);
+        fd = open(at(f->mnt, ".dev/db/log"), O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+        snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
+        must(fd >= 0 && linkat(AT_FDCWD, proc, AT_FDCWD, at(f->mnt, "named"), AT_SYMLINK_FOLLOW) == 0, "O_TMPFILE, named in the source");
+        must_belong(at(f->src, "named"), OWNER, OWNER);
 }
 
 static const struct variant keeping[] = {

@@ -73,6 +73,7 @@ CASE_WITH(view, everything_is_shown_as_the_views, views)
 {
         CLEANUP_FD int made = -1;
         struct statx stx;
+        int64_t id;
         struct stat st;
 
         if (f->bind)
@@ -86,6 +87,7 @@ CASE_WITH(view, everything_is_shown_as_the_views, views)
         must_show(f, "roots");
         must_show(f, "link");
         must_show(f, "dir");
+        must(fixture_status(f, "view_uid", &id) && id == VIEWER && fixture_status(f, "view_gid", &id) && id == VIEWER_GROUP, "status");
         must(statx(AT_FDCWD, at(f->mnt, "owners"), AT_STATX_FORCE_SYNC, STATX_BASIC_STATS | STATX_BTIME, &stx) == 0, "statx");
         errno = 0;
         must(stx.stx_uid == VIEWER && stx.stx_gid == VIEWER_GROUP, "statx says %u:%u", stx.stx_uid, stx.stx_gid);
