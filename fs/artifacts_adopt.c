@@ -38,6 +38,21 @@ static bool is_there(struct overlay *o, const char *path)
  * From a stage
  */
 
+/* Have what the stage has as `name` at the root. */
+static int put(struct overlay *o, const struct rule *rule, const char *stage, int fd, const char *name, const char *path, bool replace)
+{
+        CLEANUP_FREE char *prepared = NULL;
+        bool replaced;
+        int rc;
+
+        if (disk_has_generations(rule) && asprintf(&prepared, "%s/%s", stage, name) > 0)
+                return generations_adopt(o, prepared, path, NULL);
+        mutex_lock(&o->work);
+        rc = disk_switch(o, fd, name, path, replace, &replaced);
+        mutex_unlock(&o->work);
+        return rc;
+}
+
 static int no_place(struct overlay *o, char **why, const char *path)
 {
         return disk_say(why, -ENOENT, "%s can't be adopted: the directory that it is to be in is not there in %s", path, o->source);
@@ -73,7 +88,6 @@ int artifacts_place(struct overlay *o, const char *stage, const char *name, cons
         struct tree_work work = disk_work(o);
         const struct rule *rule;
         struct stat st;
-        bool replaced;
         int rc;
 
         if (strncmp(stage, STAGE_PREFIX, sizeof(STAGE_PREFIX) - 1) != 0 || strchr(stage, '/') || strchr(name, '/'))
@@ -90,11 +104,8 @@ int artifacts_place(struct overlay *o, const char *stage, const char *name, cons
         rc = tree_own(&work, fd, name);
         if (rc == 0)
                 rc = tree_count(&work, fd, name, ret);
-        if (rc == 0) {
-                mutex_lock(&o->work);
-                rc = disk_switch(o, fd, name, path, replace, &replaced);
-                mutex_unlock(&o->work);
-        }
+        if (rc == 0)
+                rc = put(o, rule, stage, fd, name, path, replace);
         if (rc == -EEXIST)
                 return already(why, path);
         if (rc == -ENOENT)
@@ -109,6 +120,7 @@ int artifacts_place(struct overlay *o, const char *stage, const char *name, cons
 struct adoption {
         struct overlay *o;
         const char *path, *base;
+        const struct rule *rule;
         int dir; /* the source's directory that it is in */
         struct tree_work work;
 };
@@ -134,16 +146,13 @@ static int copy_over(struct adoption *a, bool replace, char **why)
 {
         struct artifact_stage stage CLEANUP(artifacts_stage_end) = ARTIFACT_STAGE_NONE;
         int rc = artifacts_stage(a->o, &stage, why);
-        bool replaced;
 
         if (rc < 0)
                 return rc;
         rc = tree_copy(&a->work, a->dir, a->base, stage.fd, OBJECT);
         if (rc < 0)
                 return failed(why, rc, a->path, &a->work);
-        mutex_lock(&a->o->work);
-        rc = disk_switch(a->o, stage.fd, OBJECT, a->path, replace, &replaced);
-        mutex_unlock(&a->o->work);
+        rc = put(a->o, a->rule, stage.name, stage.fd, OBJECT, a->path, replace);
         if (rc == -EEXIST)
                 return already(why, a->path);
         return rc < 0 ? failed(why, rc, a->path, NULL) : 0;
@@ -153,7 +162,7 @@ static int bring(struct adoption *a, const struct adopt_wish *wish, char **why)
 {
         int rc = -EXDEV;
 
-        if (wish->move) {
+        if (wish->move && !disk_has_generations(a->rule)) {
                 mutex_lock(&a->o->work);
                 rc = move_over(a);
                 mutex_unlock(&a->o->work);
@@ -173,19 +182,18 @@ int artifacts_adopt(struct overlay *o, const char *path, const struct adopt_wish
 {
         struct adoption a = {.o = o, .path = path, .work = disk_work(o)};
         CLEANUP_FD int dir = -1;
-        const struct rule *rule;
         struct stat st;
         int rc;
 
         if (!*path || !disk_path_ok(path))
-                return artifacts_rule(o, path, true, &rule, why);
+                return artifacts_rule(o, path, true, &a.rule, why);
         dir = disk_source_parent(o, path, &a.base);
         if (dir < 0 || fstatat(dir, a.base, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-                rc = artifacts_rule(o, path, true, &rule, NULL) == 0 ? 0 : artifacts_rule(o, path, false, &rule, why);
+                rc = artifacts_rule(o, path, true, &a.rule, NULL) == 0 ? 0 : artifacts_rule(o, path, false, &a.rule, why);
                 return rc < 0 ? rc : disk_say(why, -ENOENT, "%s has nothing at %s to be adopted", o->source, path);
         }
         a.dir = dir;
-        rc = artifacts_rule(o, path, S_ISDIR(st.st_mode), &rule, why);
+        rc = artifacts_rule(o, path, S_ISDIR(st.st_mode), &a.rule, why);
         if (rc == 0 && !wish->replace && is_there(o, path))
                 rc = already(why, path);
         if (rc == 0) {

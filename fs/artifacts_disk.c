@@ -167,6 +167,11 @@ static void tell_switching(struct overlay *o, int dirfd, const char *name)
                 o->listener->switching(o->listener_arg, &object);
 }
 
+bool disk_has_generations(const struct rule *r)
+{
+        return r->key_count || r->seed;
+}
+
 int disk_switch(struct overlay *o, int from, const char *name, const char *path, bool replace, bool *replaced)
 {
         const char *base;

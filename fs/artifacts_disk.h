@@ -26,6 +26,9 @@ int disk_source_parent(const struct overlay *o, const char *path, const char **b
 /* Relative, with no empty component, "." or "..". */
 bool disk_path_ok(const char *path);
 
+/* Is such a root's place generations_adopt()'s to change? */
+bool disk_has_generations(const struct rule *r);
+
 /* Put moving's `name` in `from` in place of the root: *replaced says that what was there is at `name` now. Tells the mounts. Under
  * o->work. 0; -EEXIST without `replace`; or another -errno. */
 int disk_switch(struct overlay *o, int from, const char *name, const char *path, bool replace, bool *replaced) REQUIRES(o->work);

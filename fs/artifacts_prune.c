@@ -74,19 +74,11 @@ static int failed(struct prune *p, int rc, const char *what, const char *name)
 
 static int prune_generation(struct prune *p, const struct artifact_root *r, const struct artifact_generation *g)
 {
-        CLEANUP_FD int entry = -1;
-        int rc = 0;
+        int rc = p->wish->dry ? 0 : generations_drop(p->o, r->path, g->key);
 
-        if (!p->wish->dry) {
-                mutex_lock(&p->o->work);
-                entry = openat(p->o->kept_fd, r->id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-                rc = entry < 0 ? -errno : take(p, entry, g->key);
-                mutex_unlock(&p->o->work);
-                /* It is in use again: all the better. */
-                if (rc == -ENOENT)
-                        return 0;
-                rc = rc < 0 ? rc : empty_stage(p);
-        }
+        /* It is in use again, or gone: all the better. */
+        if (rc == -ENOENT || rc == -EBUSY)
+                return 0;
         if (rc < 0)
                 return failed(p, rc, r->path, g->key);
         tell(p, PRUNE_GENERATION, r->path, g->key, &g->size);

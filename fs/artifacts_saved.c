@@ -331,6 +331,7 @@ static int switch_root(struct overlay *o, int stage, size_t i, bool back) REQUIR
         CLEANUP_FD int dir = -1;
         ino_t new, now;
         bool replaced;
+        int rc = 0;
 
         if (!path || !read_ino(entry, &new))
                 return -EIO;
@@ -339,8 +340,12 @@ static int switch_root(struct overlay *o, int stage, size_t i, bool back) REQUIR
         if ((now == new) != back)
                 return 0;
         if (ino_at(entry, OBJECT))
-                return disk_switch(o, entry, OBJECT, path, true, &replaced);
-        return now ? disk_take(o, path, entry, OBJECT) : 0;
+                rc = disk_switch(o, entry, OBJECT, path, true, &replaced);
+        else if (now)
+                rc = disk_take(o, path, entry, OBJECT);
+        if (rc == 0 && o->generations)
+                generations_recheck(o, path);
+        return rc;
 }
 
 static int switch_all(struct overlay *o, int stage, size_t count) REQUIRES(o->work)
