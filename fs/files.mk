@@ -13,6 +13,7 @@ FS_SRCS := \
 	fs/entry.c \
 	fs/host.c \
 	fs/inject.c \
+	fs/inject_answer.c \
 	fs/later.c \
 	fs/finder.c \
 	fs/generations.c \
