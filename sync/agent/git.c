@@ -18,7 +18,7 @@
 #include "cache/base/thread.h"
 #include "sync/serve/why.h"
 
-#define PATIENCE_MS 30000
+#define PATIENCE_MS 10000
 #define ANSWER_MAX (64 * 1024 * 1024)
 #define SAID_MAX 4096
 #define ARGS_MAX 16

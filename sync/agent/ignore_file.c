@@ -42,12 +42,13 @@ const char *ignore_anchor(struct rule_list *l, const char *dir, const char *patt
         const char *mark = *pattern == '!' ? "!" : "", *body = pattern + strlen(mark);
         size_t len = strlen(body);
 
-        if (!*dir)
+        /* Nothing matches an empty one, and it must stay so. */
+        if (!*dir || !len)
                 return rule_list_text(l, "%s", pattern);
         if (!above)
                 return NULL;
         /* Without an inner slash it goes for all directories below. */
-        if (len == 0 || !memchr(body, '/', len - 1))
+        if (!memchr(body, '/', len - 1))
                 return rule_list_text(l, "%s/%s/**/%s", mark, above, body);
         return rule_list_text(l, "%s/%s/%s", mark, above, body + (*body == '/'));
 }

@@ -166,7 +166,7 @@ Test(cli_config, the_users_file_is_followed_too)
         expect_exit(0, "umount", box.mnt);
 }
 
-Test(cli_config, gits_lists_are_followed)
+static void follow_lists(const char *watch)
 {
         const char *const init[] = {"git", "-C", box.src, "init", "-q", NULL};
         const char *const track[] = {"git", "-C", box.src, "add", "-f", "x.o", NULL};
@@ -177,7 +177,7 @@ Test(cli_config, gits_lists_are_followed)
         put(box.src, "x.o", "");
         cr_assert_eq(mkdir(at(box.src, "web"), 0755), 0);
         put(at(box.src, "web"), "y.js", "");
-        expect_exit(0, "mount", box.src, box.mnt);
+        expect_exit(0, "mount", box.src, box.mnt, "-o", watch);
         cr_assert(exists(box.mnt, "x.o") && exists(box.mnt, "web/y.js"));
         put(box.src, ".gitignore", "*.o\n");
         put(at(box.mnt, "web"), ".gitignore", "/y.js\n");
@@ -193,6 +193,16 @@ Test(cli_config, gits_lists_are_followed)
         cr_assert_eq(rename(old, new), 0);
         cr_assert(proc_until(hides_it, "site/y.js"), "a list that has moved is not followed");
         expect_exit(0, "umount", box.mnt);
+}
+
+Test(cli_config, gits_lists_are_followed)
+{
+        follow_lists("watch=fanotify");
+}
+
+Test(cli_config, gits_lists_are_followed_with_inotify)
+{
+        follow_lists("watch=inotify");
 }
 
 Test(cli_config, what_mounts_share_is_the_first_ones)

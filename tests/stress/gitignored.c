@@ -50,12 +50,13 @@ static const char *draw_name(struct dice *d)
 
 static void draw_list(struct dice *d, const char *path)
 {
-        static const char *const lines[] = {
-                "a",        "b/",    "/c",   "*.o",   "!x.o",    "build",      "build/", "a/b",  "!a/b", "**/c",   "a/**",  "!b",
-                "/*",       "!/a",   "c/*",  "a\\[b", "c\\*",    "d\\ d",      "d d   ", "# no", "\\#h", "\\!i",   "!!i",   "e\\\\",
-                ".env*",    "/",     "//a",  "[a-c]", "[!a-c]/", "?",          "",       "*",    "!*/",  "**",     "\xff",  "a/*/b",
-                "/build/a", "*/b/*", "!/b/", "b\r",   "!a/",     "/a/",        "!*.o",   "x.o",  "**/",  "a/**/b", "/b/**", "!/a/**",
-                "[",        "a\\",   "   ",  "\ta",   "!build",  "!build/x.o", "c/",     "!c",   "./a",  "a/.",    "*[o]",  "y.?"};
+        static const char *const lines[] = {"a",        "b/",         "/c",     "*.o",  "!x.o", "build", "build/", "a/b",  "!a/b",
+                                            "**/c",     "a/**",       "!b",     "/*",   "!/a",  "c/*",   "a\\[b",  "c\\*", "d\\ d",
+                                            "d d   ",   "# no",       "\\#h",   "\\!i", "!!i",  "e\\\\", ".env*",  "/",    "//a",
+                                            "[a-c]",    "[!a-c]/",    "?",      "",     "*",    "!*/",   "**",     "\xff", "a/*/b",
+                                            "/build/a", "*/b/*",      "!/b/",   "b\r",  "!a/",  "/a/",   "!*.o",   "x.o",  "**/",
+                                            "a/**/b",   "/b/**",      "!/a/**", "[",    "a\\",  "   ",   "!",      "!/",   "\ta",
+                                            "!build",   "!build/x.o", "c/",     "!c",   "./a",  "a/.",   "*[o]",   "y.?"};
         FILE *f = fopen(path, "w");
         unsigned n = 1 + dice_roll(d, 6);
 

@@ -92,6 +92,7 @@ Test(options, a_wrong_value_is_named_with_what_is_allowed)
 Test(options, an_unknown_key_is_named_with_those_there_are)
 {
         refused("speed=high", "speed",
-                "gitignored, coherence, profile, owner, overlay_budget, view_uid, view_gid, transport, watch, prewarm, replay, xattr, readonly, "
+                "gitignored, coherence, profile, owner, overlay_budget, view_uid, view_gid, transport, watch, prewarm, replay, xattr, "
+                "readonly, "
                 "ro, allow_other, name, max_fds");
 }

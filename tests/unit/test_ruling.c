@@ -330,3 +330,13 @@ Test(ruling, roots_git_runs_as_the_sources_owner)
         expect_source("x.o");
         expect_artifact("y.o", ".gitignore:1");
 }
+
+Test(ruling, a_line_that_says_nothing_says_nothing_below_either)
+{
+        put(".gitignore", "dist/\n");
+        put("web/.gitignore", "!\n!/\n/\n\\\n");
+        make_for(source, GITIGNORED);
+        expect_artifact("web/dist/", ".gitignore:1");
+        expect_artifact("web/deep/dist/", ".gitignore:1");
+        expect_source("web/x/");
+}
