@@ -15,5 +15,6 @@
 int guard_rename(struct fs_mount *m, const struct node *dir, const struct place *from, const char *name, const struct node *to_dir,
                  const struct place *to, const char *to_name);
 
-/* Of a file that was found as `p` says, and has `links` names: what it is by all of these that we know. */
+/* Of a file that was found to be `is` by one of its `links` names: what it is by all of these that we know. */
+#define LINKS_UNKNOWN ((nlink_t)-1)
 uint8_t guard_is(struct fs_mount *m, struct node *n, uint8_t is, nlink_t links);

@@ -201,7 +201,7 @@ static void end_moved(struct fs_mount *m, struct end *e, struct node *moved)
         if (moved && !S_ISDIR(moved->type))
                 later_attr(m, moved);
         if (moved && m->overlay) {
-                atomic_store(&moved->is, e->p.is);
+                atomic_store(&moved->is, guard_is(m, moved, e->p.is, LINKS_UNKNOWN));
                 /* What is below it is elsewhere too. */
                 if (S_ISDIR(moved->type))
                         overlay_raise_epoch(m->overlay);

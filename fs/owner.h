@@ -40,8 +40,9 @@ struct owner_claim {
 };
 #define OWNER_CLAIM_NONE ((struct owner_claim){.fd = -1})
 
-/* The source's owner gets `name` of `dirfd` ("": what that is), before it is renamed. 0; -EXDEV for a directory that is too large (OWNER_TREE_MAX) or has others' files
- * in it: they have to be copied, as others do when they hear that; -errno. To be ended if it is 0: undone, unless it `went`. */
+/* The source's owner gets `name` of `dirfd` ("": what that is), before it is renamed. 0; -EXDEV for a directory that is too large
+ * (OWNER_TREE_MAX) or has others' files in it: they have to be copied, as others do when they hear that; -errno. To be ended if it is 0:
+ * undone, unless it `went`. */
 #define OWNER_TREE_MAX 20000U
 int owner_claim(const struct fs_mount *m, int dirfd, const char *name, struct owner_claim *ret);
 void owner_claim_end(struct owner_claim *c, bool went);

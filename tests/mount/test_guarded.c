@@ -187,6 +187,10 @@ CASE_UNMOUNTED(guarded, another_name_of_a_read_only_file_is_no_way_round, guarde
                 must(fd < 0 || pwrite(fd, "XXXX", 4, 0) < 0, "written");
                 must(syscall(SYS_fchmodat, AT_FDCWD, at(f->mnt, "plain/alias"), 0777) < 0, "chmod");
         }
+        must(rename(at(f->mnt, "plain/alias"), at(f->mnt, "plain/renamed")) == 0, "rename");
+        refused(truncate(at(f->mnt, "plain/renamed"), 1), EROFS);
+        must(stat(at(f->src, "vendor/file"), &before) == 0, "stat");
+        refused(truncate(at(f->mnt, "vendor/file"), 1), EROFS);
         must_be_unchanged(f, "vendor/file", &before);
 }
 
