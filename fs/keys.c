@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -181,12 +182,17 @@ bool key_files_have_directory(const struct key_files *f)
  * Hashing
  */
 
-/* A directory's hash is what `dsfs hash` says of it. */
+/* A directory's hash is what `dsfs hash` says of it. Its "." is named, for a symlink, as /proc has it, isn't followed at the end. */
 static int hash_directory(int root, const char *path, struct content *ret)
 {
         CLEANUP_FD int fd = open_beneath(root, path, O_PATH | O_DIRECTORY);
+        struct fd_path self = fd_proc_path(fd);
+        char dot[sizeof(self.text) + 2];
 
-        return fd < 0 ? fd : content_of_tree(fd_proc_path(fd).text, ret);
+        if (fd < 0)
+                return fd;
+        snprintf(dot, sizeof(dot), "%s/.", self.text);
+        return content_of_tree(dot, ret);
 }
 
 static int hash_file(int root, const char *path, struct content *ret)

@@ -135,6 +135,33 @@ CASE_UNMOUNTED(generations, follow_the_key_that_the_host_changes, ways)
         must_show(f, "A");
 }
 
+/* As style sheets are: what is changed is deep in it. */
+CASE_UNMOUNTED(generations, follow_a_directory_that_is_the_key, ways)
+{
+        static const char *const dirs[] = {"sass", "sass/deep"};
+
+        for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
+                const char *dir = at(f->src, "%s", dirs[i]);
+
+                must(mkdir(dir, 0755) == 0, "mkdir %s", dir);
+                must(!f->variant.unprivileged || chown(dir, FIXTURE_UID, FIXTURE_UID) == 0, "chown %s", dir);
+        }
+        put_source(f, "sass/site.scss", "same");
+        put_source(f, "sass/deep/brand.scss", "A");
+        begin(f, "version: 1\nartifacts:\n  - path: node_modules/\n    key: [sass]\n");
+        act(f, act_install, "A");
+        must_show(f, "A");
+        put_source(f, "sass/deep/brand.scss", "B");
+        must_show(f, NULL);
+        act(f, act_install, "B");
+        put_source(f, "sass/deep/more.scss", "C");
+        must_show(f, NULL);
+        must(unlink(at(f->src, "sass/deep/more.scss")) == 0, "unlink");
+        must_show(f, "B");
+        put_source(f, "sass/deep/brand.scss", "A");
+        must_show(f, "A");
+}
+
 CASE_UNMOUNTED(generations, what_was_installed_goes_by_the_new_key, ways)
 {
         begin(f, NODE_RULE);
