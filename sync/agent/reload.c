@@ -257,6 +257,8 @@ static void take(struct reload *r, struct ruling *ruling)
         log_info("the rules have changed: there are %zu", count_of(r->ruling.rules));
         overlay_set_rules(r->overlay, steal_ptr(&r->ruling.rules));
         engine_tell_all(r->engine);
+        /* What is a key now may differ from what was looked at. */
+        generations_touched_all(r->overlay);
 }
 
 static void look(struct reload *r)

@@ -295,3 +295,27 @@ Test(cli_config, the_sample_and_the_manual_are_what_the_program_says)
         cr_assert(strstr(manual, sample), "packaging/manual/configuration.md has another sample than packaging/dsfs.yaml: make docs");
         expect_exit(0, "config", "check", "packaging/dsfs.yaml");
 }
+
+static bool has_file(void *arg)
+{
+        return exists(box.mnt, arg);
+}
+
+Test(cli_config, a_rule_can_get_a_key_while_mounted)
+{
+        put(box.src, "dsfs.yaml", "version: 1\nartifacts: [{path: made/}]\n");
+        put(box.src, "lock", "one");
+        expect_exit(0, "mount", box.src, box.mnt);
+        cr_assert_eq(mkdir(at(box.mnt, "made"), 0755), 0);
+        put(at(box.mnt, "made"), "x", "of one");
+        put(box.src, "dsfs.yaml", "version: 1\nartifacts: [{path: made/, key: [lock]}]\n");
+        expect_in_step();
+        expect_content(box.mnt, "made/x", "of one");
+        put(box.src, "lock", "two");
+        expect_in_step();
+        cr_assert(proc_until(hides_it, "made/x"), "another key shows the same generation");
+        put(box.src, "lock", "one");
+        expect_in_step();
+        cr_assert(proc_until(has_file, "made/x"), "the first key's generation is lost");
+        expect_exit(0, "umount", box.mnt);
+}
