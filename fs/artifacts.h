@@ -25,6 +25,11 @@ struct overlay_listener {
         void (*switching)(void *arg, const struct ident *object);
         /* The entry `name` of `dir` is another object now: returns when every mount has been told (fs_tell_entry). */
         void (*switched)(void *arg, const struct ident *dir, const char *name, size_t len);
+        /* The object was moved to the other layer, by a copy: fs_moved() for every mount but `origin`. On threads that serve; blocks
+         * for nothing. */
+        void (*moved)(void *arg, const struct fs_mount *origin, const struct ident *was, const struct ident *is, uint8_t what);
+        /* fs_is_passed() in some mount but `origin`? Likewise. */
+        bool (*is_passed)(void *arg, const struct fs_mount *origin, const struct ident *object);
 };
 
 struct overlay_options {

@@ -282,6 +282,22 @@ void backing_unopen(struct fs_mount *m, struct node *n, int flags)
                 tell_writer_gone(m, n);
 }
 
+bool backing_is_open(struct fs_mount *m, const struct node *n)
+{
+        const struct backing *b;
+        struct stripe *s;
+        bool open;
+
+        if (!m->backings)
+                return false;
+        s = stripe_of(m, n);
+        mutex_lock(&s->lock);
+        b = *find_locked(s, n);
+        open = b && b->opens > 0;
+        mutex_unlock(&s->lock);
+        return open;
+}
+
 bool backing_is_written(struct fs_mount *m, const struct node *n)
 {
         const struct backing *b;

@@ -33,6 +33,9 @@ void backing_close(struct fs_mount *m, fuse_req_t req, struct node *n, int flags
 /* The answer to an OPEN did not reach the kernel. */
 void backing_unopen(struct fs_mount *m, struct node *n, int flags);
 
+/* Has the kernel a backing file of it open? Any thread. */
+bool backing_is_open(struct fs_mount *m, const struct node *n);
+
 /* How long the kernel may keep the node's attributes: not at all while somebody has the file open for writing, for a store through a
  * mapping changes its times and nobody says so. Any thread. */
 double backing_attr_timeout(struct fs_mount *m, const struct node *n);

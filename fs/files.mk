@@ -10,6 +10,11 @@ FS_SRCS := \
 	fs/tree_links.c \
 	fs/attach.c \
 	fs/backing.c \
+	fs/cross.c \
+	fs/cross_copy.c \
+	fs/cross_record.c \
+	fs/cross_recover.c \
+	fs/cross_survey.c \
 	fs/entry.c \
 	fs/host.c \
 	fs/inject.c \
@@ -41,6 +46,7 @@ FS_SRCS := \
 	fs/ops_lookup.c \
 	fs/ops_names.c \
 	fs/ops_remove.c \
+	fs/ops_rename.c \
 	fs/ops_slow.c \
 	fs/overlay.c \
 	fs/owner.c \
@@ -52,10 +58,14 @@ FS_SRCS := \
 	fs/room.c \
 	fs/rules.c \
 	fs/session.c \
+	fs/shadow.c \
+	fs/shadow_tree.c \
 	fs/slots.c \
 	fs/stay.c \
 	fs/tell.c \
 	fs/threads.c \
+	fs/victim.c \
+	fs/view.c \
 	fs/worker.c
 
 # libfuse's ring threads sleep in this: fs/ring.c wakes them.

@@ -131,6 +131,12 @@ void fs_soon_content(struct fs_mount *m, const struct ident *object);
 /* The object is about to lose its place, and stays within reach of those who have it open. Any thread. */
 void fs_keep(struct fs_mount *m, const struct ident *object);
 
+/* The object was moved by a copy, `is`, in the layer that `what` (enum node_is) says: those who have it open are led there. Any thread. */
+void fs_moved(struct fs_mount *m, const struct ident *was, const struct ident *is, uint8_t what);
+
+/* Does the kernel have the object itself open, so that nobody can be led elsewhere? Any thread. */
+bool fs_is_passed(struct fs_mount *m, const struct ident *object);
+
 /* Anything may have changed: everything the kernel holds is taken back. */
 void fs_tell_all(struct fs_mount *m);
 

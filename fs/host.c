@@ -197,8 +197,9 @@ static void replay_touch(struct fs_mount *m, const struct at *a, struct node *kn
         struct stat st;
         /* Who watches its directory need not have looked at it. */
         struct node *n = a->dir ? look(m, a, &st) : NULL;
+        struct ident is = n ? node_ident(m->nodes, n) : (struct ident){0};
 
-        if (n && ident_equal(&n->ident, object) && (!known || n == known) && is_to_be_heard(m, n, how))
+        if (n && ident_equal(&is, object) && (!known || n == known) && is_to_be_heard(m, n, how))
                 (void)inject_touched(m, a->dir, a->name, n, &st, how);
         let_go(m, n);
 }

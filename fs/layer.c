@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <linux/magic.h>
 #include <linux/mount.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -47,6 +48,13 @@ static bool mount_id(int dirfd, const char *path, uint64_t *ret)
                 return false;
         *ret = stx.stx_mnt_id;
         return true;
+}
+
+static bool is_same_mount(int a, int b)
+{
+        uint64_t of_a, of_b;
+
+        return mount_id(a, "", &of_a) && mount_id(b, "", &of_b) && of_a == of_b;
 }
 
 /* The length of the shortest path above `path` that is on the same mount. */
@@ -125,6 +133,23 @@ static int open_below(int dirfd, const char *path)
         return openat(dirfd, *path ? path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
+/* A directory through a private copy of the mount that begins one above it: its neighbours are to be had by "..". */
+static int layer_open_below(const char *path, struct layer *ret)
+{
+        CLEANUP_FD int above = -1;
+        CLEANUP_FD int fd = -1;
+        const char *name = strrchr(path, '/') + 1;
+        char dir[PATH_MAX];
+
+        if ((size_t)(name - path) >= sizeof(dir))
+                return -ENAMETOOLONG;
+        memcpy(dir, path, (size_t)(name - path));
+        dir[name - path] = '\0';
+        above = open_private(dir, false);
+        fd = above < 0 ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : open_below(above, name);
+        return fd < 0 ? -errno : look_at(&fd, ret);
+}
+
 int layer_open_both(const char *source, const char *tree, struct layer *source_ret, struct layer *tree_ret)
 {
         CLEANUP_FD int whole = -1;
@@ -145,7 +170,7 @@ int layer_open_both(const char *source, const char *tree, struct layer *source_r
         }
         if (source_fd < 0 || tree_fd < 0) {
                 rc = layer_open(source, false, source_ret);
-                return rc < 0 ? rc : layer_open(tree, false, tree_ret);
+                return rc < 0 ? rc : layer_open_below(tree, tree_ret);
         }
         rc = look_at(&source_fd, source_ret);
         return rc < 0 ? rc : look_at(&tree_fd, tree_ret);
@@ -170,6 +195,11 @@ void layer_release(struct layer *l)
 void layer_apart(struct layer *l, const struct layer *other)
 {
         l->fs = l->dev != other->dev;
+}
+
+bool layer_same_mount(const struct layer *a, const struct layer *b)
+{
+        return is_same_mount(a->root_fd, b->root_fd);
 }
 
 int layer_ident(const struct layer *l, int dirfd, const char *name, struct ident *ret)
@@ -210,13 +240,6 @@ static ssize_t path_of(int fd, char *ret, size_t size)
         return n;
 }
 
-static bool is_same_mount(int a, int b)
-{
-        uint64_t of_a, of_b;
-
-        return mount_id(a, "", &of_a) && mount_id(b, "", &of_b) && of_a == of_b;
-}
-
 int layer_path(const struct layer *l, int fd, char *ret, size_t size)
 {
         char path[PATH_MAX + 16], root[PATH_MAX];
@@ -240,6 +263,23 @@ int layer_path(const struct layer *l, int fd, char *ret, size_t size)
                 return -ENAMETOOLONG;
         memcpy(ret, path + above, (size_t)(len - above) + 1);
         return 0;
+}
+
+int layer_path_of(const struct layer *l, int fd, const char *name, char *ret)
+{
+        int rc = layer_path(l, fd, ret, PATH_MAX);
+        size_t len = rc < 0 ? 0 : strlen(ret);
+
+        if (rc < 0)
+                return rc;
+        return snprintf(ret + len, PATH_MAX - len, "%s%s", len ? "/" : "", name) < (int)(PATH_MAX - len) ? 0 : -ENAMETOOLONG;
+}
+
+int layer_sync(int fd)
+{
+        CLEANUP_FD int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        return own < 0 || fsync(own) < 0 ? -errno : 0;
 }
 
 const struct layer *layer_of(const struct fs_mount *m, const struct node *n)

@@ -26,7 +26,7 @@ int layer_open(const char *source, bool readonly, struct layer *ret);
 void layer_release(struct layer *l);
 
 /* Open the layers of two directories, both canonical, by one private copy of a mount where they are on the same: objects can be renamed
- * from one to the other then. 0 or -errno. */
+ * from one to the other then. What is beside `tree` can be opened by "..", on the same copy. 0 or -errno. */
 int layer_open_both(const char *source, const char *tree, struct layer *source_ret, struct layer *tree_ret);
 
 /* Another of the same. 0 or -errno. */
@@ -34,6 +34,9 @@ int layer_copy(const struct layer *l, struct layer *ret);
 
 /* The layer's objects are told from those of `other` even where filesystems number both alike. */
 void layer_apart(struct layer *l, const struct layer *other);
+
+/* Can objects be renamed from one to the other? */
+bool layer_same_mount(const struct layer *a, const struct layer *b);
 
 struct ident;
 
@@ -46,6 +49,12 @@ ino_t layer_ino(const struct layer *l, ino_t ino);
 /* Where one of the layer's directories is, relative to its root ("" for itself): as it is called now. 0; -ENOENT: it has been deleted;
  * -EXDEV: it isn't below the root any more; -ENAMETOOLONG: `size` bytes won't do. Any thread. */
 int layer_path(const struct layer *l, int fd, char *ret, size_t size);
+
+/* The same of `name` in the directory; PATH_MAX bytes in `ret`. */
+int layer_path_of(const struct layer *l, int fd, const char *name, char *ret);
+
+/* What has been done to the names of a directory (any descriptor) is on the disk. 0 or -errno. Blocks. */
+int layer_sync(int fd);
 
 struct fs_mount;
 struct node;

@@ -12,6 +12,27 @@ void mount_forget(struct fs_mount *m, struct node *n, uint64_t count)
         node_recycle(m->nodes, n);
 }
 
+void fs_moved(struct fs_mount *m, const struct ident *was, const struct ident *is, uint8_t what)
+{
+        struct node *n = node_find(m->nodes, was);
+
+        if (!n)
+                return;
+        if (node_rebind(m->nodes, n, is, what))
+                slots_rebind(m->slots, n, SLOT_PATH, -1);
+        mount_forget(m, n, 1);
+}
+
+bool fs_is_passed(struct fs_mount *m, const struct ident *object)
+{
+        struct node *n = m->backings ? node_find(m->nodes, object) : NULL;
+        bool passed = n && backing_is_open(m, n);
+
+        if (n)
+                mount_forget(m, n, 1);
+        return passed;
+}
+
 void fs_mount_stats(struct fs_mount *m, struct fs_stats *ret)
 {
         struct fs_op_count ops[64];

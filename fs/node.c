@@ -181,6 +181,34 @@ struct node *node_find(struct node_table *t, const struct ident *ident)
         return n;
 }
 
+/* The shard that the node is in, locked. */
+static struct shard *lock_shard_of(struct node_table *t, const struct node *n) NO_THREAD_CHECK
+{
+        for (;;) {
+                uint8_t shard = atomic_load(&n->shard);
+                struct shard *s = &t->shards[shard];
+
+                mutex_lock(&s->lock);
+                if (atomic_load(&n->shard) == shard)
+                        return s;
+                mutex_unlock(&s->lock);
+        }
+}
+
+static void unlock_shard(struct shard *s) NO_THREAD_CHECK
+{
+        mutex_unlock(&s->lock);
+}
+
+struct ident node_ident(struct node_table *t, const struct node *n)
+{
+        struct shard *s = lock_shard_of(t, n);
+        struct ident ident = n->ident;
+
+        unlock_shard(s);
+        return ident;
+}
+
 struct node *node_intern(struct node_table *t, const struct ident *ident, mode_t mode, uint8_t is)
 {
         uint64_t hash = ident_hash(ident);
@@ -251,11 +279,58 @@ static void unhash_locked(struct node_table *t, struct shard *s, struct node *n,
         s->count--;
 }
 
+/* Both shards, in order; the first is the node's. */
+static void lock_two(struct node_table *t, struct node *n, struct shard *other, struct shard **ret) NO_THREAD_CHECK
+{
+        for (;;) {
+                uint8_t shard = atomic_load(&n->shard);
+                struct shard *mine = &t->shards[shard];
+                struct shard *first = mine < other ? mine : other;
+                struct shard *second = mine < other ? other : mine;
+
+                mutex_lock(&first->lock);
+                if (second != first)
+                        mutex_lock(&second->lock);
+                *ret = mine;
+                if (atomic_load(&n->shard) == shard)
+                        return;
+                if (second != first)
+                        mutex_unlock(&second->lock);
+                mutex_unlock(&first->lock);
+        }
+}
+
+bool node_rebind(struct node_table *t, struct node *n, const struct ident *ident, uint8_t is) NO_THREAD_CHECK
+{
+        uint64_t hash = ident_hash(ident);
+        struct shard *to = shard_of(t, hash);
+        struct shard *from;
+        bool can;
+
+        lock_two(t, n, to, &from);
+        can = !find_locked(t, to, hash, ident);
+        if (can && (!to->buckets || to->count > to->bucket_mask))
+                can = shard_grow_locked(t, to) == 0 || to->buckets;
+        if (can) {
+                unhash_locked(t, from, n, ident_hash(&n->ident));
+                n->ident = *ident;
+                atomic_store(&n->shard, (uint8_t)(to - t->shards));
+                atomic_store(&n->is, is);
+                atomic_store(&n->place_epoch, 0);
+                n->hash_next = to->buckets[(uint32_t)hash & to->bucket_mask];
+                to->buckets[(uint32_t)hash & to->bucket_mask] = n->index;
+                to->count++;
+        }
+        mutex_unlock(&from->lock);
+        if (to != from)
+                mutex_unlock(&to->lock);
+        return can;
+}
+
 bool node_drop(struct node_table *t, struct node *n, uint64_t count)
 {
         uint64_t refs = atomic_load(&n->refs);
         struct shard *s;
-        uint64_t hash;
         bool last;
 
         while (refs > count) {
@@ -263,13 +338,11 @@ bool node_drop(struct node_table *t, struct node *n, uint64_t count)
                         return false;
         }
         /* The last ones go under the lock, so that nobody finds the node meanwhile. */
-        hash = ident_hash(&n->ident);
-        s = shard_of(t, hash);
-        mutex_lock(&s->lock);
+        s = lock_shard_of(t, n);
         last = atomic_fetch_sub(&n->refs, count) == count;
         if (last)
-                unhash_locked(t, s, n, hash);
-        mutex_unlock(&s->lock);
+                unhash_locked(t, s, n, ident_hash(&n->ident));
+        unlock_shard(s);
         return last;
 }
 

@@ -31,8 +31,8 @@ enum node_is {
 };
 
 struct node {
+        struct ident ident; /* guarded by the shard: node_ident() */
         /* Set when the node is made, constant while anybody holds a reference. */
-        struct ident ident;
         uint32_t index;
         _Atomic uint32_t gen;
         _Atomic uint16_t type; /* S_IFMT bits of the mode: constant too, unless the first look was at another object */
@@ -45,9 +45,12 @@ struct node {
 
         /* Somebody asked that the kernel be told this node's attributes again later (fs/later.h). */
         atomic_bool retell;
-        _Atomic uint8_t shard; /* an index stays in the shard that first took it */
+        _Atomic uint8_t shard; /* of its identity; a free index stays in the shard of its last */
         /* Index into the slots, or -1. */
         _Atomic int32_t slot;
+        /* How often the node has become another object: whoever has opened it, and finds this raised, has the one before. Raised under the
+         * slots' lock, so that such a descriptor never becomes the node's (slots_rebind()). */
+        _Atomic uint32_t bound;
         /* Directories: raised before what an event says about an entry is examined (fs/tell.h). */
         _Atomic uint32_t seq;
         uint32_t hash_next; /* guarded by the shard */
@@ -67,6 +70,13 @@ static inline bool node_is(const struct node *n, enum node_is what)
 {
         return atomic_load_explicit(&n->is, memory_order_relaxed) & what;
 }
+
+/* Which object it is now. The caller holds a reference. Any thread. */
+struct ident node_ident(struct node_table *t, const struct node *n);
+
+/* The node is another object from now on, which a file was moved to. False: there is a node of that object already. The caller holds a
+ * reference, and sees to the slot (slots_rebind()) and that nobody changes the object meanwhile. Any thread. */
+bool node_rebind(struct node_table *t, struct node *n, const struct ident *ident, uint8_t is);
 
 /* The node that a number stands for, or NULL when it is stale. The caller holds a reference already (a request does: the kernel doesn't
  * forget an inode that it asks about). Any thread, no lock. */

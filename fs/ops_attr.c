@@ -14,6 +14,7 @@
 
 #include "cache/base/fd.h"
 #include "fs/backing.h"
+#include "fs/cross.h"
 #include "fs/entry.h"
 #include "fs/inject.h"
 #include "fs/later.h"
@@ -97,8 +98,10 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, s
 
         if (n && inject_setattr(m, req, n))
                 return;
+        cross_enter(m);
         rc = !n ? -ESTALE : node_is(n, NODE_READONLY) ? -EROFS : reach(m, n, SLOT_PATH, &h);
         if (rc < 0) {
+                cross_leave(m);
                 fuse_reply_err(req, -rc);
                 return;
         }
@@ -114,6 +117,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, s
         if (rc == 0 && fstatat(h.fd, "", &st, AT_EMPTY_PATH) < 0)
                 rc = -errno;
         slots_release(m->slots, &h);
+        cross_leave(m);
         place_touched(m, n, key, rc == 0);
         entry_show(m, n, &st);
         if (rc < 0)
@@ -159,11 +163,21 @@ static int bearer_begin(struct bearer *b, fuse_req_t req, enum op op, fuse_ino_t
 }
 
 /* Of a change. */
-static void bearer_end(struct bearer *b, fuse_req_t req, int rc)
+static int bearer_begin_change(struct bearer *b, fuse_req_t req, enum op op, fuse_ino_t ino)
 {
+        int rc;
+
+        cross_enter(fuse_req_userdata(req));
+        rc = bearer_begin(b, req, op, ino);
+        return rc == 0 && node_is(b->n, NODE_READONLY) ? -EROFS : rc;
+}
+
+static void bearer_end_change(struct bearer *b, fuse_req_t req, int rc)
+{
+        slots_release(b->m->slots, &b->h);
+        cross_leave(b->m);
         if (b->n)
                 place_touched(b->m, b->n, b->key, rc == 0);
-        slots_release(b->m->slots, &b->h);
         fuse_reply_err(req, -rc);
 }
 
@@ -184,10 +198,8 @@ static int xattr_write(const struct bearer *b, const char *name, const char *val
 void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
         struct bearer b;
-        int rc = bearer_begin(&b, req, OP_SETXATTR, ino);
+        int rc = bearer_begin_change(&b, req, OP_SETXATTR, ino);
 
-        if (rc == 0 && node_is(b.n, NODE_READONLY))
-                rc = -EROFS;
         /* As with set-uid: nothing made through the mount runs with more than its user has. */
         if (rc == 0 && b.m->options.squash && strcmp(name, XATTR_NAME_CAPS) == 0)
                 rc = -EPERM;
@@ -195,23 +207,21 @@ void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *v
                 b.key = place_touch(b.m, b.n);
                 rc = xattr_write(&b, name, value, size, flags);
         }
-        bearer_end(&b, req, rc);
+        bearer_end_change(&b, req, rc);
 }
 
 void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
         struct bearer b;
-        int rc = bearer_begin(&b, req, OP_REMOVEXATTR, ino);
+        int rc = bearer_begin_change(&b, req, OP_REMOVEXATTR, ino);
 
-        if (rc == 0 && node_is(b.n, NODE_READONLY))
-                rc = -EROFS;
         if (rc == 0) {
                 b.key = place_touch(b.m, b.n);
                 rc = b.open ? fremovexattr(b.h.fd, name) : removexattr(b.path.text, name);
                 if (rc < 0)
                         rc = -errno;
         }
-        bearer_end(&b, req, rc);
+        bearer_end_change(&b, req, rc);
 }
 
 /* The value of `name`, or the list of names without one. */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "fs/backing.h"
+#include "fs/cross.h"
 #include "fs/later.h"
 #include "fs/offload.h"
 #include "fs/ops.h"
@@ -22,8 +23,10 @@ static void open_passed(fuse_req_t req, struct fs_mount *m, struct node *n, stru
 {
         bool writing = (fi->flags & O_ACCMODE) != O_RDONLY;
         struct held h;
-        int rc = !n ? -ESTALE : writing && node_is(n, NODE_READONLY) ? -EROFS : reach(m, n, SLOT_PATH, &h);
+        int rc;
 
+        cross_enter(m);
+        rc = !n ? -ESTALE : writing && node_is(n, NODE_READONLY) ? -EROFS : reach(m, n, SLOT_PATH, &h);
         if (rc == 0) {
                 rc = backing_open(m, req, n, h.fd, fi);
                 slots_release(m->slots, &h);
@@ -32,6 +35,7 @@ static void open_passed(fuse_req_t req, struct fs_mount *m, struct node *n, stru
                 fuse_reply_err(req, -rc);
         else if (fuse_reply_open(req, fi) < 0)
                 backing_unopen(m, n, fi->flags);
+        cross_leave(m);
 }
 
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -208,9 +212,12 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
         struct stat st;
         struct held h;
         bool key;
-        int rc = n ? reach(m, n, SLOT_WRITE, &h) : -ESTALE;
+        int rc;
 
+        cross_enter(m);
+        rc = n ? reach(m, n, SLOT_WRITE, &h) : -ESTALE;
         if (rc < 0) {
+                cross_leave(m);
                 /* The kernel, which didn't ask before it let somebody write, may have it in its pages. */
                 if (rc == -EROFS)
                         later_content(m, n);
@@ -227,6 +234,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
         if (done > 0 && append && (fstat(h.fd, &st) < 0 || st.st_size != off + done))
                 later_content(m, n);
         slots_release(m->slots, &h);
+        cross_leave(m);
         place_touched(m, n, key, done > 0);
         if (done < 0)
                 fuse_reply_err(req, (int)-done);

@@ -2,7 +2,6 @@
  * Making things: each makes the backing object, answers with its entry, and has the directory's attributes told again (the kernel
  * invalidates them itself, but an answer that is on its way may bring the old ones back).
  */
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 
 #include "cache/base/fd.h"
 #include "fs/backing.h"
+#include "fs/cross.h"
 #include "fs/entry.h"
 #include "fs/inject.h"
 #include "fs/later.h"
@@ -41,6 +41,7 @@ static int making_begin(struct making *k, fuse_req_t req, enum op op, fuse_ino_t
         k->dir = mount_node(k->m, parent);
         k->name = name;
         k->p = PLACE_NONE;
+        cross_enter(k->m);
         rc = k->dir ? place_make(k->m, k->dir, name, is_dir, &k->p) : -ESTALE;
         return rc == -ESTALE ? -ENOENT : rc;
 }
@@ -57,6 +58,7 @@ static void making_end(struct making *k, fuse_req_t req, int rc)
                 place_changed(k->m, k->dir, &k->p, k->name);
         }
         place_end(k->m, &k->p);
+        cross_leave(k->m);
         entry_reply(req, k->m, rc, &e);
 }
 
@@ -261,12 +263,13 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
         if (rc == 0)
                 place_changed(k.m, k.dir, &k.p, name);
         place_end(k.m, &k.p);
-        if (!n) {
+        if (n) {
+                later_attr(k.m, k.dir);
+                created(req, k.m, n, &fd, false, &e, fi);
+        } else {
                 fuse_reply_err(req, -rc);
-                return;
         }
-        later_attr(k.m, k.dir);
-        created(req, k.m, n, &fd, false, &e, fi);
+        cross_leave(k.m);
 }
 
 void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
@@ -289,13 +292,13 @@ void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file
                 rc = n ? 0 : -ENOMEM;
         }
         place_end(k.m, &k.p);
-        if (rc < 0) {
+        if (n) {
+                entry_show(k.m, n, &e.attr);
+                e.ino = node_id_of(n);
+                e.entry_timeout = k.m->timeout;
+                created(req, k.m, n, &fd, true, &e, fi);
+        } else {
                 fuse_reply_err(req, -rc);
-                return;
         }
-        assert(n);
-        entry_show(k.m, n, &e.attr);
-        e.ino = node_id_of(n);
-        e.entry_timeout = k.m->timeout;
-        created(req, k.m, n, &fd, true, &e, fi);
+        cross_leave(k.m);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "fs/cross.h"
 #include "fs/offload.h"
 #include "fs/later.h"
 #include "fs/ops.h"
@@ -22,7 +23,7 @@ struct slow_job {
         fuse_req_t req;
         struct fs_mount *m;
         struct held in, out;
-        struct node *changed; /* the request's, so it stays until that is answered */
+        struct node *changed; /* what `out` is of, once it is worked on; the request's, so it stays until that is answered */
         off_t off_in, off_out;
         size_t len;
         int mode; /* of fallocate; fdatasync instead of fsync */
@@ -111,13 +112,35 @@ void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_
         slow_run(&s, rc);
 }
 
+/* Have `change` change what `out` is of. */
+static void change_out(struct slow_job *s, ssize_t (*change)(struct slow_job *s))
+{
+        int rc;
+
+        cross_enter(s->m);
+        rc = reach(s->m, s->changed, SLOT_WRITE, &s->out);
+        if (rc == 0) {
+                later_writer(s->m);
+                s->result = change(s);
+                if (s->result < 0)
+                        s->result = -errno;
+                else if (s->drop_privs)
+                        (void)privs_drop(s->out.fd);
+                slots_release(s->m->slots, &s->out);
+        } else {
+                s->result = rc;
+        }
+        cross_leave(s->m);
+}
+
+static ssize_t allocate(struct slow_job *s)
+{
+        return WITH_ROOM(s->m, fallocate(s->out.fd, s->mode, s->off_out, (off_t)s->len));
+}
+
 static void fallocate_work(struct job *j)
 {
-        struct slow_job *s = (struct slow_job *)j;
-
-        s->result = WITH_ROOM(s->m, fallocate(s->out.fd, s->mode, s->off_out, (off_t)s->len)) < 0 ? -errno : 0;
-        if (s->result == 0 && s->drop_privs)
-                (void)privs_drop(s->out.fd);
+        change_out((struct slow_job *)j, allocate);
 }
 
 void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi)
@@ -133,26 +156,20 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
                 .mode = mode,
                 .drop_privs = fuse_req_ctx(req)->uid != 0,
         };
-        struct node *n = mount_node(s.m, ino);
-        int rc = n ? reach(s.m, n, SLOT_WRITE, &s.out) : -ESTALE;
 
         (void)fi;
-        if (rc == 0) {
-                later_writer(s.m);
-                s.changed = n;
-        }
-        slow_run(&s, rc);
+        s.changed = mount_node(s.m, ino);
+        slow_run(&s, s.changed ? 0 : -ESTALE);
+}
+
+static ssize_t copy_bytes(struct slow_job *s)
+{
+        return WITH_ROOM(s->m, copy_file_range(s->in.fd, &s->off_in, s->out.fd, &s->off_out, s->len, 0));
 }
 
 static void copy_work(struct job *j)
 {
-        struct slow_job *s = (struct slow_job *)j;
-
-        s->result = WITH_ROOM(s->m, copy_file_range(s->in.fd, &s->off_in, s->out.fd, &s->off_out, s->len, 0));
-        if (s->result < 0)
-                s->result = -errno;
-        else if (s->drop_privs)
-                (void)privs_drop(s->out.fd);
+        change_out((struct slow_job *)j, copy_bytes);
 }
 
 void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
@@ -171,19 +188,14 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct 
                 .has_count = true,
         };
         struct node *in = mount_node(s.m, ino_in);
-        struct node *out = mount_node(s.m, ino_out);
-        int rc = in && out ? 0 : -ESTALE;
+        int rc;
 
         (void)fi_in, (void)fi_out;
+        s.changed = mount_node(s.m, ino_out);
+        rc = in && s.changed ? 0 : -ESTALE;
         if (flags)
                 rc = -EINVAL;
         if (rc == 0)
                 rc = reach(s.m, in, SLOT_READ, &s.in);
-        if (rc == 0)
-                rc = reach(s.m, out, SLOT_WRITE, &s.out);
-        if (rc == 0) {
-                later_writer(s.m);
-                s.changed = out;
-        }
         slow_run(&s, rc);
 }

@@ -16,7 +16,10 @@
 
 #include "cache/base/err.h"
 #include "cache/base/fd.h"
+#include "cache/base/log.h"
 #include "fs/artifacts_disk.h"
+#include "fs/cross.h"
+#include "fs/fs.h"
 #include "fs/generations.h"
 
 #define PRIVATE_MODE 0700
@@ -77,11 +80,11 @@ static int dress_tree(int fd, const char *source)
         return fchmod(fd, st.st_mode & 07777) < 0 ? -errno : 0;
 }
 
-static int open_layers(struct overlay *o)
+static int open_layers(struct overlay *o, int dir_fd)
 {
         CLEANUP_FREE char *path = NULL;
         CLEANUP_FREE char *canonical = NULL;
-        CLEANUP_FD int fd = open_part(o->dir_fd, "tree");
+        CLEANUP_FD int fd = open_part(dir_fd, "tree");
         int rc = fd < 0 ? fd : dress_tree(fd, o->source);
 
         if (rc < 0)
@@ -92,8 +95,10 @@ static int open_layers(struct overlay *o)
         if (!canonical)
                 return -errno;
         rc = layer_open_both(o->source, canonical, &o->source_layer, &o->layer);
-        if (rc == 0)
+        if (rc == 0) {
                 layer_apart(&o->layer, &o->source_layer);
+                o->by_copy = !layer_same_mount(&o->layer, &o->source_layer);
+        }
         return rc;
 }
 
@@ -114,26 +119,37 @@ static int be_alone(int fd)
         return 0;
 }
 
+/* Through the layer's own copy of the mount, so that what is in these can be renamed to tree/ and back. */
 static int open_parts(struct overlay *o)
 {
-        int rc = make_directories(o->dir);
+        int rc;
 
-        if (rc < 0)
-                return rc;
-        o->dir_fd = rc = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        o->dir_fd = rc = openat(o->layer.root_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (rc < 0)
                 return -errno;
         rc = be_alone(o->dir_fd);
         if (rc < 0)
                 return rc;
-        if (fchmod(o->dir_fd, PRIVATE_MODE) < 0)
-                return -errno;
         o->kept_fd = rc = open_part(o->dir_fd, "kept");
         if (rc >= 0)
                 o->moving_fd = rc = open_part(o->dir_fd, "moving");
         if (rc >= 0)
                 o->saved_fd = rc = open_part(o->dir_fd, "saved");
-        return rc < 0 ? rc : open_layers(o);
+        return rc < 0 ? rc : 0;
+}
+
+static int open_all(struct overlay *o)
+{
+        CLEANUP_FD int fd = -1;
+        int rc = make_directories(o->dir);
+
+        if (rc < 0)
+                return rc;
+        fd = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0 || fchmod(fd, PRIVATE_MODE) < 0)
+                return -errno;
+        rc = open_layers(o, fd);
+        return rc < 0 ? rc : open_parts(o);
 }
 
 int overlay_open(const struct overlay_options *options, struct overlay **ret, char **why)
@@ -148,9 +164,11 @@ int overlay_open(const struct overlay_options *options, struct overlay **ret, ch
         atomic_init(&o->epoch, 1);
         mutex_init(&o->lock);
         mutex_init(&o->work);
+        rwlock_init(&o->gate);
+        rwlock_init(&o->paths);
         o->dir = strdup(options->dir);
         o->source = strdup(options->source);
-        rc = o->dir && o->source ? open_parts(o) : -ENOMEM;
+        rc = o->dir && o->source ? open_all(o) : -ENOMEM;
         if (rc == 0)
                 rc = disk_recover_restores(o);
         if (rc == -EBUSY) {
@@ -164,6 +182,9 @@ int overlay_open(const struct overlay_options *options, struct overlay **ret, ch
                 overlay_free(o);
                 return say(why, rc, "cannot open the overlay", options->dir);
         }
+        rc = cross_recover(o);
+        if (rc < 0)
+                log_warn("%s: what an earlier agent left half done stays so: %s", o->dir, strerror(-rc));
         overlay_set_rules(o, options->rules);
         *ret = o;
         return 0;
@@ -181,6 +202,8 @@ void overlay_free(struct overlay *o)
         mutex_unlock(&o->lock);
         mutex_release(&o->lock);
         mutex_release(&o->work);
+        rwlock_release(&o->paths);
+        rwlock_release(&o->gate);
         layer_release(&o->layer);
         layer_release(&o->source_layer);
         fd_close(&o->saved_fd);
@@ -196,6 +219,18 @@ void overlay_listen(struct overlay *o, const struct overlay_listener *listener, 
 {
         o->listener_arg = arg;
         o->listener = listener;
+}
+
+void overlay_moved(struct overlay *o, struct fs_mount *origin, const struct ident *was, const struct ident *is, uint8_t what)
+{
+        fs_moved(origin, was, is, what);
+        if (o->listener)
+                o->listener->moved(o->listener_arg, origin, was, is, what);
+}
+
+bool overlay_is_passed(struct overlay *o, struct fs_mount *origin, const struct ident *object)
+{
+        return fs_is_passed(origin, object) || (o->listener && o->listener->is_passed(o->listener_arg, origin, object));
 }
 
 bool overlay_beside_source(const struct overlay *o)
@@ -247,9 +282,9 @@ void overlay_raise_epoch(struct overlay *o)
  * Shadows
  */
 
-static int open_beneath(int root, const char *path, unsigned long long flags)
+int overlay_open_beneath(int root, const char *path, int flags)
 {
-        struct open_how how = {.flags = flags | O_NOFOLLOW | O_CLOEXEC,
+        struct open_how how = {.flags = (unsigned)flags | O_NOFOLLOW | O_CLOEXEC,
                                .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
         int fd = (int)syscall(SYS_openat2, root, *path ? path : ".", &how, sizeof(how));
 
@@ -258,12 +293,12 @@ static int open_beneath(int root, const char *path, unsigned long long flags)
 
 int overlay_source_open(const struct overlay *o, const char *path)
 {
-        return open_beneath(o->source_layer.root_fd, path, O_PATH | O_DIRECTORY);
+        return overlay_open_beneath(o->source_layer.root_fd, path, O_PATH | O_DIRECTORY);
 }
 
 int overlay_shadow(const struct overlay *o, const char *path)
 {
-        int fd = open_beneath(o->layer.root_fd, path, O_PATH | O_DIRECTORY);
+        int fd = overlay_open_beneath(o->layer.root_fd, path, O_PATH | O_DIRECTORY);
 
         /* Where an artifact of another kind stands now, there is no shadow. */
         return fd == -ENOTDIR || fd == -ELOOP ? -ENOENT : fd;
@@ -272,7 +307,7 @@ int overlay_shadow(const struct overlay *o, const char *path)
 /* Make the shadow `name` of the source's `like`, in `dirfd`. */
 static int make_shadow(const struct overlay *o, int dirfd, const char *name, const char *like)
 {
-        CLEANUP_FD int there = open_beneath(o->source_layer.root_fd, like, O_PATH | O_DIRECTORY);
+        CLEANUP_FD int there = overlay_open_beneath(o->source_layer.root_fd, like, O_PATH | O_DIRECTORY);
         CLEANUP_FD int fd = -1;
         struct stat st;
 
@@ -308,10 +343,10 @@ int overlay_shadow_make(const struct overlay *o, const char *path)
                 name[len] = '\0';
                 memcpy(above, path, upto);
                 above[upto] = '\0';
-                next = open_beneath(fd, name, O_PATH | O_DIRECTORY);
+                next = overlay_open_beneath(fd, name, O_PATH | O_DIRECTORY);
                 if (next == -ENOENT) {
                         rc = make_shadow(o, fd, name, above);
-                        next = rc < 0 ? rc : open_beneath(fd, name, O_PATH | O_DIRECTORY);
+                        next = rc < 0 ? rc : overlay_open_beneath(fd, name, O_PATH | O_DIRECTORY);
                 }
                 if (next < 0)
                         return next;

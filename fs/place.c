@@ -108,9 +108,14 @@ static struct routes routes_of(const struct fs_mount *m, const struct node *dir,
 int place_shadow(const struct fs_mount *m, int dirfd)
 {
         char path[PATH_MAX];
-        int rc = layer_path(&m->source, dirfd, path, sizeof(path));
+        int rc;
 
-        return rc < 0 ? rc : overlay_shadow(m->overlay, path);
+        rwlock_read(&m->overlay->paths);
+        rc = layer_path(&m->source, dirfd, path, sizeof(path));
+        if (rc == 0)
+                rc = overlay_shadow(m->overlay, path);
+        rwlock_read_end(&m->overlay->paths);
+        return rc;
 }
 
 /*
@@ -236,9 +241,14 @@ static bool is_taken(struct fs_mount *m, const struct place *p, const struct rou
 static int make_shadow(const struct fs_mount *m, int dirfd)
 {
         char path[PATH_MAX];
-        int rc = layer_path(&m->source, dirfd, path, sizeof(path));
+        int rc;
 
-        return rc < 0 ? rc : overlay_shadow_make(m->overlay, path);
+        rwlock_read(&m->overlay->paths);
+        rc = layer_path(&m->source, dirfd, path, sizeof(path));
+        if (rc == 0)
+                rc = overlay_shadow_make(m->overlay, path);
+        rwlock_read_end(&m->overlay->paths);
+        return rc;
 }
 
 int place_make(struct fs_mount *m, struct node *dir, const char *name, bool is_dir, struct place *ret)
@@ -284,11 +294,14 @@ static bool is_to_be_spread(const struct fs_mount *m)
 
 void place_changed(struct fs_mount *m, const struct node *dir, const struct place *p, const char *name)
 {
+        struct ident ident;
+
         if (p->key)
                 meet_change(m, p->fd, name);
         if (!is_to_be_spread(m) || !(p->is & NODE_OVERLAY) || (!p->shadow && atomic_load(&m->overlay->watched)))
                 return;
-        m->overlay->listener->changed(m->overlay->listener_arg, m, &dir->ident, name, strlen(name));
+        ident = node_ident(m->nodes, dir);
+        m->overlay->listener->changed(m->overlay->listener_arg, m, &ident, name, strlen(name));
 }
 
 bool place_touch(struct fs_mount *m, const struct node *n)
@@ -312,6 +325,8 @@ static void key_touched(struct fs_mount *m, struct node *n)
 
 void place_touched(struct fs_mount *m, struct node *n, bool key, bool changed)
 {
+        struct ident ident;
+
         if (key && changed)
                 key_touched(m, n);
         if (key)
@@ -320,7 +335,8 @@ void place_touched(struct fs_mount *m, struct node *n, bool key, bool changed)
                 return;
         if (!node_is(n, NODE_OVERLAY) || !is_to_be_spread(m) || atomic_load(&m->overlay->watched))
                 return;
-        m->overlay->listener->touched(m->overlay->listener_arg, m, &n->ident);
+        ident = node_ident(m->nodes, n);
+        m->overlay->listener->touched(m->overlay->listener_arg, m, &ident);
 }
 
 /*

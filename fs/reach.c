@@ -19,19 +19,21 @@ static int reach_path(struct fs_mount *m, struct node *n, unsigned *budget, stru
 
 static bool is_node(const struct fs_mount *m, int fd, const struct node *n)
 {
+        struct ident is = node_ident(m->nodes, n);
         struct ident ident;
 
-        return layer_ident(layer_of(m, n), fd, "", &ident) == 0 && ident_equal(&ident, &n->ident);
+        return layer_ident(layer_of(m, n), fd, "", &ident) == 0 && ident_equal(&ident, &is);
 }
 
 static int open_by_handle(struct fs_mount *m, const struct node *n)
 {
         const struct layer *l = layer_of(m, n);
+        struct ident ident = node_ident(m->nodes, n);
         int fd;
 
         if (!l->by_handle)
                 return -ESTALE;
-        fd = ident_open(l->root_fd, &n->ident, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        fd = ident_open(l->root_fd, &ident, O_PATH | O_NOFOLLOW | O_CLOEXEC);
         /* The kernel says ENOMEM of an inode that is just being deleted. */
         return fd == -ENOMEM ? -ESTALE : fd;
 }
@@ -103,6 +105,7 @@ static int open_path(struct fs_mount *m, struct node *n, unsigned *budget)
 
 static int reach_path(struct fs_mount *m, struct node *n, unsigned *budget, struct held *ret)
 {
+        uint32_t bound = atomic_load(&n->bound);
         int fd;
 
         if (slots_get(m->slots, n, SLOT_PATH, ret))
@@ -110,7 +113,7 @@ static int reach_path(struct fs_mount *m, struct node *n, unsigned *budget, stru
         fd = open_path(m, n, budget);
         if (fd < 0)
                 return fd;
-        *ret = slots_put(m->slots, n, SLOT_PATH, fd);
+        *ret = slots_put_bound(m->slots, n, SLOT_PATH, fd, bound);
         return 0;
 }
 
@@ -151,6 +154,7 @@ static int reopen(struct fs_mount *m, struct node *n, int path_fd, enum slot_mod
 static int reach_new(struct fs_mount *m, struct node *n, enum slot_mode mode, struct held *ret)
 {
         unsigned budget = OPENS_MAX;
+        uint32_t bound = atomic_load(&n->bound);
         struct held path;
         int rc;
         int fd;
@@ -168,7 +172,7 @@ static int reach_new(struct fs_mount *m, struct node *n, enum slot_mode mode, st
         }
         fd = rc = reopen(m, n, path.fd, mode);
         if (fd >= 0) {
-                *ret = slots_put(m->slots, n, mode, fd);
+                *ret = slots_put_bound(m->slots, n, mode, fd, bound);
                 rc = 0;
         }
         slots_release(m->slots, &path);

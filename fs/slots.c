@@ -278,16 +278,25 @@ static void supersede(struct slots *s, struct node *n, int32_t old, struct slot 
         let_go(s, old);
 }
 
-struct held slots_put(struct slots *s, struct node *n, enum slot_mode mode, int fd)
+/* The slot isn't the node's any more. */
+static void forget_slot(struct slots *s, const struct node *n, int32_t index)
 {
-        struct mutex *pin_lock = &s->parts[n->index % PARTS].pin_lock;
+        struct slot *slot = &s->all[index];
+
+        /* Hold it, so that it can't become another node's between the look and the deed. */
+        if (!(atomic_fetch_add(&slot->state, 1) & (FREE | LEAVING)) && atomic_load(&slot->node) == node_id_of(n))
+                atomic_fetch_or(&slot->state, LEAVING);
+        let_go(s, index);
+}
+
+/* A free slot with this in it and one user, us. -1 when all are in use. */
+static int32_t fill_free(struct slots *s, const struct node *n, enum slot_mode mode, int fd)
+{
         int32_t index = take_free(s, n->index % PARTS);
-        int32_t old;
-        struct held found;
         struct slot *slot;
 
         if (index < 0)
-                return (struct held){.fd = fd, .slot = -1};
+                return index;
         slot = &s->all[index];
         slot->fd = fd;
         slot->mode = mode;
@@ -295,13 +304,30 @@ struct held slots_put(struct slots *s, struct node *n, enum slot_mode mode, int 
         count_used(s, 1);
         if (mode == SLOT_WRITE)
                 atomic_fetch_add(&s->writers, 1);
-        /* One user (us), and not FREE any more. RECENT only with its second use: a walk over everything evicts nobody who is used again. */
+        /* RECENT only with its second use: a walk over everything evicts nobody who is used again. */
         atomic_fetch_or(&slot->state, mode == SLOT_WRITE ? WRITER | BUSY : 0);
         atomic_fetch_add(&slot->state, 1);
         atomic_fetch_and(&slot->state, ~FREE);
+        return index;
+}
+
+struct held slots_put_bound(struct slots *s, struct node *n, enum slot_mode mode, int fd, uint32_t bound)
+{
+        struct mutex *pin_lock = &s->parts[n->index % PARTS].pin_lock;
+        int32_t index = fill_free(s, n, mode, fd);
+        struct held found;
+        int32_t old;
+
+        if (index < 0)
+                return (struct held){.fd = fd, .slot = -1};
         mutex_lock(pin_lock);
         for (;;) {
                 old = atomic_load(&n->slot);
+                if (atomic_load(&n->bound) != bound) {
+                        mutex_unlock(pin_lock);
+                        atomic_fetch_or(&s->all[index].state, LEAVING); /* it goes when the caller lets go */
+                        return (struct held){.fd = fd, .slot = index};
+                }
                 if (slots_get(s, n, mode, &found)) {
                         mutex_unlock(pin_lock);
                         /* The node may still name this slot, from an earlier life of it: then that user is us. */
@@ -314,9 +340,34 @@ struct held slots_put(struct slots *s, struct node *n, enum slot_mode mode, int 
                         break;
         }
         if (old >= 0 && old != index)
-                supersede(s, n, old, slot);
+                supersede(s, n, old, &s->all[index]);
         mutex_unlock(pin_lock);
         return (struct held){.fd = fd, .slot = index};
+}
+
+struct held slots_put(struct slots *s, struct node *n, enum slot_mode mode, int fd)
+{
+        return slots_put_bound(s, n, mode, fd, atomic_load(&n->bound));
+}
+
+void slots_rebind(struct slots *s, struct node *n, enum slot_mode mode, int fd)
+{
+        struct mutex *pin_lock = &s->parts[n->index % PARTS].pin_lock;
+        int32_t index = fd < 0 ? -1 : fill_free(s, n, mode, fd);
+        int32_t old;
+
+        mutex_lock(pin_lock);
+        atomic_fetch_add(&n->bound, 1);
+        old = atomic_exchange(&n->slot, index);
+        if (old >= 0 && old != index && index >= 0)
+                supersede(s, n, old, &s->all[index]);
+        else if (old >= 0 && old != index)
+                forget_slot(s, n, old);
+        mutex_unlock(pin_lock);
+        if (index >= 0)
+                let_go(s, index);
+        else
+                fd_close(&fd);
 }
 
 /* Pin or unpin the node's slot. -1 if it has none; else whether that changed anything. A slot that has been superseded meanwhile is not the
@@ -376,15 +427,9 @@ void slots_unpin(struct slots *s, struct node *n)
 void slots_forget(struct slots *s, struct node *n)
 {
         int32_t index = atomic_exchange(&n->slot, -1);
-        struct slot *slot;
 
-        if (index < 0)
-                return;
-        slot = &s->all[index];
-        /* Hold it, so that it can't become another node's between the look and the deed. */
-        if (!(atomic_fetch_add(&slot->state, 1) & (FREE | LEAVING)) && atomic_load(&slot->node) == node_id_of(n))
-                atomic_fetch_or(&slot->state, LEAVING);
-        let_go(s, index);
+        if (index >= 0)
+                forget_slot(s, n, index);
 }
 
 bool slots_close_idle_writers(struct slots *s)

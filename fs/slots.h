@@ -41,6 +41,13 @@ bool slots_get(struct slots *s, struct node *n, enum slot_mode mode, struct held
  * good, that one is returned and `fd` closed. Any thread. */
 struct held slots_put(struct slots *s, struct node *n, enum slot_mode mode, int fd);
 
+/* The same for a descriptor that was opened when n->bound was `bound`: if the node has become another object since, it isn't kept. */
+struct held slots_put_bound(struct slots *s, struct node *n, enum slot_mode mode, int fd, uint32_t bound);
+
+/* The node has become another object: raise n->bound; `fd` (taken; -1: none) is its descriptor now, instead of any that it
+ * has, and pinned if that was. Any thread. */
+void slots_rebind(struct slots *s, struct node *n, enum slot_mode mode, int fd);
+
 /* Let go. Any thread. */
 void slots_release(struct slots *s, struct held *h);
 

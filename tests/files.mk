@@ -66,3 +66,4 @@ MOUNT_TESTS += tests/mount/test_cli_artifacts.c
 MOUNT_TESTS += tests/mount/test_generations.c
 UNIT_TESTS += tests/unit/test_keys.c
 E2E_TESTS += tests/e2e/test_image.c
+MOUNT_TESTS += tests/mount/test_overlay.c tests/mount/test_cross.c

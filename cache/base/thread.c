@@ -35,6 +35,41 @@ void mutex_unlock(struct mutex *m) NO_THREAD_CHECK
         must(pthread_mutex_unlock(&m->m));
 }
 
+void rwlock_init(struct rwlock *l)
+{
+        pthread_rwlockattr_t attr;
+
+        must(pthread_rwlockattr_init(&attr));
+        must(pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP));
+        must(pthread_rwlock_init(&l->l, &attr));
+        must(pthread_rwlockattr_destroy(&attr));
+}
+
+void rwlock_release(struct rwlock *l)
+{
+        must(pthread_rwlock_destroy(&l->l));
+}
+
+void rwlock_read(struct rwlock *l) NO_THREAD_CHECK
+{
+        must(pthread_rwlock_rdlock(&l->l));
+}
+
+void rwlock_read_end(struct rwlock *l) NO_THREAD_CHECK
+{
+        must(pthread_rwlock_unlock(&l->l));
+}
+
+void rwlock_write(struct rwlock *l) NO_THREAD_CHECK
+{
+        must(pthread_rwlock_wrlock(&l->l));
+}
+
+void rwlock_write_end(struct rwlock *l) NO_THREAD_CHECK
+{
+        must(pthread_rwlock_unlock(&l->l));
+}
+
 void cond_init(struct cond *c)
 {
         pthread_condattr_t attr;

@@ -33,6 +33,18 @@ void mutex_release(struct mutex *m);
 void mutex_lock(struct mutex *m) ACQUIRE(m);
 void mutex_unlock(struct mutex *m) RELEASE(m);
 
+/* Many readers, or one writer, who isn't kept waiting by further readers: so reading doesn't nest. */
+struct CAPABILITY("rwlock") rwlock {
+        pthread_rwlock_t l;
+};
+
+void rwlock_init(struct rwlock *l);
+void rwlock_release(struct rwlock *l);
+void rwlock_read(struct rwlock *l) THREAD_ATTR(acquire_shared_capability(l));
+void rwlock_read_end(struct rwlock *l) THREAD_ATTR(release_shared_capability(l));
+void rwlock_write(struct rwlock *l) ACQUIRE(l);
+void rwlock_write_end(struct rwlock *l) RELEASE(l);
+
 /* A condition waited on under a mutex; timed waits use the monotonic clock. */
 struct cond {
         pthread_cond_t c;
