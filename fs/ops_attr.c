@@ -119,11 +119,12 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, s
         slots_release(m->slots, &h);
         cross_leave(m);
         place_touched(m, n, key, rc == 0);
-        entry_show(m, n, &st);
-        if (rc < 0)
+        if (rc < 0) {
                 fuse_reply_err(req, -rc);
-        else
-                fuse_reply_attr(req, &st, backing_attr_timeout(m, n));
+                return;
+        }
+        entry_show(m, n, &st);
+        fuse_reply_attr(req, &st, backing_attr_timeout(m, n));
 }
 
 /* An object whose extended attributes are asked for: by descriptor where one is open, else by way of procfs, which follows to the object

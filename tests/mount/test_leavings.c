@@ -13,6 +13,8 @@
 
 #define OWNER 4242
 #define ANOTHER 1000
+#define SECOND_VIEWER 6006
+#define SECOND_VIEW "view_uid=6006,view_gid=6006"
 #define DATABASE 27
 #define DATABASE_GROUP 28
 #define NAMESPACE_ROOT 100000
@@ -273,10 +275,16 @@ CASE_UNMOUNTED(leavings, of_whom_an_artifact_was_given_to, privileged)
         mount_for(f, ANOTHER);
         must(mkdir(at(f->mnt, ".dev"), 0755) == 0 && mkdir(at(f->mnt, ".dev/db"), 0700) == 0, "mkdir");
         must_belong(at(f->mnt, ".dev/db"), ANOTHER, ANOTHER);
+        fixture_mount_second(f, SECOND_VIEW);
+        must_belong(at(f->second, ".dev/db"), SECOND_VIEWER, SECOND_VIEWER);
         must(chown(at(f->mnt, ".dev/db"), DATABASE, DATABASE_GROUP) == 0, "chown");
+        fixture_wait(f);
+        must_belong(at(f->second, ".dev/db"), DATABASE, DATABASE_GROUP);
         must(child_run(&database, work_in_it, f->mnt) == 0, "his work");
         must_belong(at(tree(f), ".dev/db/log/1"), DATABASE, DATABASE_GROUP);
         must(chown(at(f->mnt, ".dev/db"), ANOTHER, ANOTHER) == 0, "chown back");
+        fixture_wait(f);
+        must_belong(at(f->second, ".dev/db"), SECOND_VIEWER, SECOND_VIEWER);
         must_belong(at(tree(f), ".dev/db"), OWNER, OWNER);
         must(rename(at(f->mnt, ".dev/db/log/1"), at(f->mnt, "one")) == 0, "into the source");
         must_belong(at(f->src, "one"), OWNER, OWNER);
