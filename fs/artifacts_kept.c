@@ -60,6 +60,7 @@ static int add_current(int entry, struct artifact_root *r)
 
 static int add_others(struct overlay *o, int entry, struct artifact_root *r)
 {
+        const char *base = strrchr(r->path, '/') ? strrchr(r->path, '/') + 1 : r->path;
         struct tree_work work = disk_work(o);
         int fd = openat(entry, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -69,16 +70,17 @@ static int add_others(struct overlay *o, int entry, struct artifact_root *r)
         if (!d)
                 fd_close(&fd);
         while (rc == 0 && d && (e = readdir(d))) {
+                CLEANUP_FD int kept = is_key(e->d_name) ? openat(entry, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
                 struct artifact_generation *g;
                 struct stat st;
 
-                if (!is_key(e->d_name) || fstatat(entry, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
+                if (kept < 0 || fstat(kept, &st) < 0)
                         continue;
                 rc = add_generation(r, e->d_name, &g);
                 if (rc < 0)
                         break;
                 g->used = st.st_mtim.tv_sec;
-                rc = tree_count(&work, entry, e->d_name, &g->size);
+                rc = tree_count(&work, kept, base, &g->size);
         }
         if (d)
                 closedir(d);

@@ -528,6 +528,100 @@ BOTH(prune_leaves_shadows_of_living_directories)
 }
 
 /*
+ * Generations
+ */
+
+static void lock_is(const char *text)
+{
+        put(box.src, "package-lock.json", text);
+        expect_exit(0, "wait");
+}
+
+static size_t generations_listed(void)
+{
+        json_t *list, *r;
+        size_t count, current = 0, i;
+        json_t *g;
+
+        expect_exit(0, "artifacts", "list", "--json");
+        list = json_said();
+        r = root_in(list, "node_modules");
+        count = json_array_size(json_object_get(r, "generations"));
+        json_array_foreach(json_object_get(r, "generations"), i, g)
+        {
+                current += json_is_true(json_object_get(g, "current"));
+        }
+        cr_assert_eq(current, 1, "%s", box.r.out);
+        json_decref(list);
+        return count;
+}
+
+/* Three, of which the one of the lockfile "c" was adopted. */
+static void make_generations(const struct how *how)
+{
+        mount_it();
+        lock_is("a");
+        sh("mkdir $1/node_modules; echo a >$1/node_modules/x");
+        lock_is("b");
+        sh("! test -e $1/node_modules; mkdir $1/node_modules; echo b >$1/node_modules/x; mkdir $2/built; echo built >$2/built/x");
+        lock_is("c");
+        expect_exit(0, "artifacts", "adopt", "--from", at(box.base, "built"), "node_modules");
+        expect_sh("cat $1/node_modules/x", "built\n");
+        if (!how->mounted)
+                umount_it();
+}
+
+BOTH(what_is_adopted_is_the_generation_of_the_current_key)
+{
+        make_generations(how);
+        cr_assert_eq(generations_listed(), 3);
+        expect_exit(0, "artifacts", "adopt", "--replace", "--from", at(box.base, "built"), "node_modules");
+        cr_assert_eq(generations_listed(), 3);
+        see_by_mount(how);
+        lock_is("a");
+        expect_sh("cat $1/node_modules/x", "a\n");
+        lock_is("c");
+        expect_sh("cat $1/node_modules/x", "built\n");
+}
+
+BOTH(prune_takes_generations_but_the_current_one)
+{
+        make_generations(how);
+        expect_exit(0, "artifacts", "prune", "--dry-run");
+        expect_said(box.r.out, "would remove 2 things");
+        expect_exit(0, "artifacts", "prune", "--older-than", "1d");
+        expect_said(box.r.out, "removed 0 things");
+        expect_exit(0, "artifacts", "prune", "--keep", "1");
+        expect_said(box.r.out, "removed generation node_modules ");
+        cr_assert_eq(generations_listed(), 2);
+        expect_exit(0, "artifacts", "prune", "--orphans", "--snapshots");
+        cr_assert_eq(generations_listed(), 2);
+        expect_exit(0, "artifacts", "prune");
+        cr_assert_eq(generations_listed(), 1);
+        see_by_mount(how);
+        expect_sh("cat $1/node_modules/x", "built\n");
+}
+
+/* A snapshot goes where its path is, whatever the key is by then; the other generations stay. */
+BOTH(a_restored_generation_is_the_current_one)
+{
+        make_generations(how);
+        expect_exit(0, "artifacts", "save", "built", "node_modules");
+        if (!how->mounted)
+                mount_it();
+        lock_is("a");
+        if (!how->mounted)
+                umount_it();
+        expect_exit(0, "artifacts", "restore", "built");
+        see_by_mount(how);
+        expect_sh("cat $1/node_modules/x", "built\n");
+        lock_is("b");
+        expect_sh("cat $1/node_modules/x", "b\n");
+        lock_is("a");
+        expect_sh("cat $1/node_modules/x", "built\n");
+}
+
+/*
  * What goes wrong
  */
 
