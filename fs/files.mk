@@ -3,6 +3,7 @@ FS_SRCS := \
 	fs/artifacts_disk.c \
 	fs/artifacts_kept.c \
 	fs/artifacts_prune.c \
+	fs/artifacts_restore.c \
 	fs/artifacts_saved.c \
 	fs/artifacts_survey.c \
 	fs/tree.c \

@@ -21,6 +21,7 @@ SYNC_SRCS += \
 	sync/agent/artifacts_target.c \
 	sync/agent/cmd.c \
 	sync/agent/cmd_artifacts.c \
+	sync/agent/cmd_artifacts_do.c \
 	sync/agent/cmd_artifacts_show.c \
 	sync/agent/cmd_config.c \
 	sync/agent/cmd_doctor.c \
