@@ -231,6 +231,7 @@ enum prune_what {
 
 struct prune_wish {
         bool generations, orphans, snapshots;
+        bool unsure;        /* there may be more rules: what none is about stays */
         int64_t older_than; /* seconds; below 0: however old */
         size_t keep;        /* so many generations of each root, the newest, besides the current one; and so many snapshots */
         bool dry;

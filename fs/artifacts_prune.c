@@ -252,6 +252,11 @@ static int prune_snapshots(struct prune *p, struct artifact_survey *s)
         return rc;
 }
 
+static bool is_prunable_orphan(const struct prune *p, const struct artifact_root *r)
+{
+        return p->wish->orphans && r->orphan && (r->rule || !p->wish->unsure) && r->size.files + r->size.bytes && old_enough(p, r->changed);
+}
+
 static int prune_all(struct prune *p, struct artifact_survey *s)
 {
         int rc = 0;
@@ -261,7 +266,7 @@ static int prune_all(struct prune *p, struct artifact_survey *s)
 
                 if (p->wish->generations)
                         rc = prune_root(p, r);
-                if (rc == 0 && p->wish->orphans && r->orphan && r->size.files + r->size.bytes && old_enough(p, r->changed))
+                if (rc == 0 && is_prunable_orphan(p, r))
                         rc = prune_orphan(p, r);
         }
         return rc == 0 && p->wish->snapshots ? prune_snapshots(p, s) : rc;

@@ -309,6 +309,7 @@ static int do_prune(struct overlay *o, const json_t *args, json_t **ret, char **
                 .generations = json_is_true(json_object_get(args, "generations")),
                 .orphans = json_is_true(json_object_get(args, "orphans")),
                 .snapshots = json_is_true(json_object_get(args, "snapshots")),
+                .unsure = json_is_true(json_object_get(args, "unsure")),
                 .older_than = older ? json_integer_value(older) : -1,
                 .keep = keep > 0 ? (size_t)keep : 0,
                 .dry = json_is_true(json_object_get(args, "dry")),

@@ -252,6 +252,8 @@ int artifacts_ask(const struct artifacts_target *t, json_t *args, json_t **ret, 
 
         if (t->agent)
                 return command_ask(t->run, t->agent, "artifacts", args, -1, ret, &pid, why);
+        /* The options of a mount may make rules, which we don't know. */
+        json_object_set_new(args, "unsure", json_true());
         rc = do_alone(t, args, ret, why);
         json_decref(args);
         return rc;
