@@ -135,9 +135,9 @@ long tell_result(struct trial *t, const char *what, long ret, int error);
 /* Run fn(t) in a child, as `who` unless NULL; how it ended is recorded if it was by a signal. */
 void in_child(struct trial *t, const struct who *who, void (*fn)(struct trial *t));
 
-/* The count of trials, those that differed as expected, and failures, summed up over all. */
+/* The count of trials, those that differed as expected, failures, and what differed once and then didn't, summed up over all. */
 struct tally {
-        size_t trials, expected, failed;
+        size_t trials, expected, failed, unsteady;
         bool show_all;
 };
 

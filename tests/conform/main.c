@@ -58,8 +58,9 @@ static void run_one(const struct combination *c, const struct options *o, struct
         if (!o->only && o->share == 1)
                 differences_check_seen(c, sum);
         clock_gettime(CLOCK_MONOTONIC, &end);
-        printf("%-32s %6zu trials %5zu differ as expected %5zu failed %4lld s\n", name, sum->trials - before.trials,
-               sum->expected - before.expected, sum->failed - before.failed, (long long)(end.tv_sec - start.tv_sec));
+        printf("%-32s %6zu trials %5zu differ as expected %5zu failed %3zu unsteady %4lld s\n", name, sum->trials - before.trials,
+               sum->expected - before.expected, sum->failed - before.failed, sum->unsteady - before.unsteady,
+               (long long)(end.tv_sec - start.tv_sec));
         fflush(stdout);
 }
 
@@ -127,6 +128,7 @@ int main(int argc, char **argv)
                 run_one(&quick[i], &o, &sum);
         if (o.list)
                 return 0;
-        printf("%zu trials, %zu differ as expected, %zu failed\n", sum.trials, sum.expected, sum.failed);
+        printf("%zu trials, %zu differ as expected, %zu failed, %zu unsteady (differed once, not again)\n", sum.trials, sum.expected,
+               sum.failed, sum.unsteady);
         return sum.failed || !sum.trials;
 }

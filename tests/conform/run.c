@@ -235,8 +235,8 @@ static void run_batch(struct batch *b, struct tally *tally)
         remove_tree(at(f->src, "%s", b->dir));
 }
 
-/* Who else uses the machine can't be told from a difference that comes and goes, and is not for here (tests/stress/model.c is): what
- * differs is made again, alone, and counts if it differs again. */
+/* Who else uses the machine can't be told from a difference that comes and goes: what differs is made again, alone, and is a failure if it
+ * differs again. What doesn't is counted as unsteady: one that is so time and again is looked into. */
 static void run_twice(struct batch *b, struct tally *tally)
 {
         struct tally first = {.show_all = tally->show_all}, again = first;
@@ -253,6 +253,7 @@ static void run_twice(struct batch *b, struct tally *tally)
         b->count = count;
         run_batch(b, &again);
         tally->failed += again.failed;
+        tally->unsteady += count - again.failed;
         printf("%s: %zu differed, %zu of them again\n", b->dir, count, again.failed);
 }
 
