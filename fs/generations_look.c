@@ -96,12 +96,11 @@ static int ask(struct generations *g, struct root *r, struct key_files *files, s
         return rc;
 }
 
-static void take_files(struct generations *g, struct root *r, struct key_files *files) REQUIRES(r->lock)
+static void take_files(struct root *r, struct key_files *files) REQUIRES(r->lock)
 {
         key_files_release(&r->files);
         r->files = *files;
         *files = (struct key_files){0};
-        r->notes_seen = notes_count(&g->notes);
         r->stale = false;
 }
 
@@ -118,13 +117,19 @@ static bool is_ours_gone(struct generations *g, const char *path)
         return fd >= 0 && fstatat(fd, "", &st, AT_EMPTY_PATH) == 0 && notes_have_gone(&g->notes, st.st_dev, st.st_ino, root_name(path));
 }
 
-static bool is_ours_file(struct generations *g, const struct root *r, const struct key_file *was, const struct key_file *now)
-        REQUIRES(r->lock)
+static bool is_ours_directory(struct generations *g, const char *path)
+{
+        CLEANUP_FD int fd = overlay_source_open(g->o, path);
+
+        return fd >= 0 && notes_have_newest(&g->notes, fd);
+}
+
+static bool is_ours_file(struct generations *g, const struct key_file *was, const struct key_file *now)
 {
         if (!now->path)
                 return was->path && is_ours_gone(g, was->path);
         if (S_ISDIR(now->stamp.mode))
-                return notes_count(&g->notes) != r->notes_seen;
+                return is_ours_directory(g, now->path);
         return notes_have(&g->notes, &now->stamp);
 }
 
@@ -147,7 +152,7 @@ static bool is_ours(struct generations *g, const struct root *r, const struct ke
 
                 if (is_changed(&r->files.list[i], f) && ns >= last_ns) {
                         last_ns = ns;
-                        ours = is_ours_file(g, r, &r->files.list[i], f);
+                        ours = is_ours_file(g, &r->files.list[i], f);
                 }
         }
         return ours;
@@ -311,7 +316,7 @@ void root_verify_locked(struct generations *g, struct root *r)
                         rc = ours && is_in_tree(g, r, &there) ? root_relabel_locked(g, r, &key) : root_switch_locked(g, r, &key);
         }
         if (rc == 0)
-                take_files(g, r, &files);
+                take_files(r, &files);
         key_files_release(&files);
         r->verified = true;
 }
@@ -379,7 +384,7 @@ bool root_look(struct generations *g, struct root *r)
                 if (!key_equal(&key, &r->current))
                         outcome = change(g, r, &files, &key);
                 if (key_equal(&key, &r->current))
-                        take_files(g, r, &files);
+                        take_files(r, &files);
         }
         key_files_release(&files);
         tell = outcome == LOOK_TELL && root_told_locked(g, r, &told);

@@ -1,9 +1,13 @@
 #include "fs/generations_notes.h"
 
 #include <fcntl.h>
+#include <fts.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <xxhash.h>
+
+#include "cache/base/fd.h"
 
 void notes_init(struct notes *n)
 {
@@ -68,28 +72,49 @@ static struct note *of_gone_locked(struct notes *n, uint64_t dev, uint64_t ino, 
         return take_locked(n);
 }
 
-void notes_add(struct notes *n, int dirfd, const char *name)
+static void add_there(struct notes *n, const struct key_stamp *stamp)
 {
-        uint64_t hash = XXH3_64bits(name, strlen(name));
-        struct key_stamp stamp = {0};
-        struct stat st, dir;
-
-        if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) == 0)
-                key_stamp_of(&st, &stamp);
-        else if (!*name || fstatat(dirfd, "", &dir, AT_EMPTY_PATH) < 0)
-                return;
         mutex_lock(&n->lock);
         n->count++;
-        if (stamp.there) {
-                of_file_locked(n, &stamp)->stamp = stamp;
-        } else {
-                struct note *at = of_gone_locked(n, dir.st_dev, dir.st_ino, hash);
-
-                at->dir_dev = dir.st_dev;
-                at->dir_ino = dir.st_ino;
-                at->name_hash = hash;
-        }
+        of_file_locked(n, stamp)->stamp = *stamp;
         mutex_unlock(&n->lock);
+}
+
+static void add_gone(struct notes *n, const struct key_stamp *dir, const char *name)
+{
+        uint64_t hash = XXH3_64bits(name, strlen(name));
+        struct note *at;
+
+        mutex_lock(&n->lock);
+        n->count++;
+        at = of_gone_locked(n, dir->dev, dir->ino, hash);
+        at->dir_dev = dir->dev;
+        at->dir_ino = dir->ino;
+        at->name_hash = hash;
+        mutex_unlock(&n->lock);
+}
+
+static bool look(int dirfd, const char *name, struct key_stamp *ret)
+{
+        struct stat st;
+
+        if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) < 0)
+                return false;
+        key_stamp_of(&st, ret);
+        return true;
+}
+
+void notes_add(struct notes *n, int dirfd, const char *name)
+{
+        struct key_stamp stamp, dir;
+        bool there = look(dirfd, name, &stamp), in_dir = *name && look(dirfd, "", &dir);
+
+        if (there)
+                add_there(n, &stamp);
+        else if (in_dir)
+                add_gone(n, &dir, name);
+        if (in_dir)
+                add_there(n, &dir);
 }
 
 void notes_writer(struct notes *n, int fd, int by)
@@ -138,4 +163,30 @@ bool notes_have_gone(struct notes *n, uint64_t dir_dev, uint64_t dir_ino, const 
                 found = is_gone(&n->list[i], dir_dev, dir_ino, hash);
         mutex_unlock(&n->lock);
         return found;
+}
+
+bool notes_have_newest(struct notes *n, int dirfd)
+{
+        char dot[sizeof(struct fd_path) + 2];
+        char *const roots[] = {dot, NULL};
+        int64_t newest_ns = INT64_MIN;
+        struct key_stamp stamp;
+        bool have = false;
+        FTSENT *e;
+        FTS *walk;
+
+        snprintf(dot, sizeof(dot), "%s/.", fd_proc_path(dirfd).text);
+        walk = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+        while (walk && (e = fts_read(walk))) {
+                if (e->fts_info == FTS_DP || e->fts_info == FTS_NS || e->fts_info == FTS_ERR)
+                        continue;
+                key_stamp_of(e->fts_statp, &stamp);
+                if (stamp.ctime_ns < newest_ns)
+                        continue;
+                have = (have && stamp.ctime_ns == newest_ns) || notes_have(n, &stamp);
+                newest_ns = stamp.ctime_ns;
+        }
+        if (walk)
+                fts_close(walk);
+        return have;
 }

@@ -33,7 +33,7 @@ void notes_release(struct notes *n);
 /* How often something was noted. */
 uint64_t notes_count(struct notes *n);
 
-/* As generations_note() and generations_note_writer(). */
+/* As generations_note() and generations_note_writer(). With an entry its directory is noted, which has changed with it. */
 void notes_add(struct notes *n, int dirfd, const char *name);
 void notes_writer(struct notes *n, int fd, int by);
 
@@ -42,3 +42,7 @@ bool notes_have(struct notes *n, const struct key_stamp *stamp);
 
 /* Was the name of that directory, which isn't there, removed by one of ours? */
 bool notes_have_gone(struct notes *n, uint64_t dir_dev, uint64_t dir_ino, const char *name);
+
+/* Of the directory that is open as `dirfd` and all below it, the last thing to have changed: was that by one of ours? Of several that
+ * changed at the same time, any. */
+bool notes_have_newest(struct notes *n, int dirfd);

@@ -135,8 +135,10 @@ CASE_UNMOUNTED(generations, follow_the_key_that_the_host_changes, ways)
         must_show(f, "A");
 }
 
-/* As style sheets are: what is changed is deep in it. */
-CASE_UNMOUNTED(generations, follow_a_directory_that_is_the_key, ways)
+#define SASS_RULES "version: 1\nartifacts:\n  - path: node_modules/\n    key: [sass]\n  - path: other/\n    key: [package-lock.json]\n"
+
+/* Style sheets, of which one is deep in their directory. */
+static void begin_sass(struct fixture *f)
 {
         static const char *const dirs[] = {"sass", "sass/deep"};
 
@@ -148,9 +150,14 @@ CASE_UNMOUNTED(generations, follow_a_directory_that_is_the_key, ways)
         }
         put_source(f, "sass/site.scss", "same");
         put_source(f, "sass/deep/brand.scss", "A");
-        begin(f, "version: 1\nartifacts:\n  - path: node_modules/\n    key: [sass]\n");
+        begin(f, SASS_RULES);
         act(f, act_install, "A");
         must_show(f, "A");
+}
+
+CASE_UNMOUNTED(generations, follow_a_directory_that_is_the_key, ways)
+{
+        begin_sass(f);
         put_source(f, "sass/deep/brand.scss", "B");
         must_show(f, NULL);
         act(f, act_install, "B");
@@ -160,6 +167,51 @@ CASE_UNMOUNTED(generations, follow_a_directory_that_is_the_key, ways)
         must_show(f, "B");
         put_source(f, "sass/deep/brand.scss", "A");
         must_show(f, "A");
+}
+
+static int act_sheet(void *arg)
+{
+        const struct told *t = arg;
+
+        put_text(at(t->mnt, "sass/deep/brand.scss"), t->text);
+        return 0;
+}
+
+static int act_new_sheet(void *arg)
+{
+        const struct told *t = arg;
+
+        put_text(at(t->mnt, "sass/deep/new.scss"), t->text);
+        return 0;
+}
+
+static int act_remove_sheet(void *arg)
+{
+        const struct told *t = arg;
+
+        must(unlink(at(t->mnt, "sass/deep/new.scss")) == 0, "unlink");
+        return 0;
+}
+
+/* Whatever of it the mount changes; and what else the mount has changed doesn't make the host's changes its own. */
+CASE_UNMOUNTED(generations, know_who_changed_the_directory_that_is_the_key, ways)
+{
+        begin_sass(f);
+        act(f, act_sheet, "B");
+        must_show(f, "A");
+        act(f, act_new_sheet, "C");
+        must_show(f, "A");
+        act(f, act_remove_sheet, NULL);
+        must_show(f, "A");
+        act(f, act_lock, "B");
+        fixture_wait(f);
+        put_source(f, "sass/deep/brand.scss", "D");
+        must_show(f, NULL);
+        put_source(f, "sass/deep/brand.scss", "B");
+        must_show(f, "A");
+        act(f, act_lock, "C");
+        must(unlink(at(f->src, "sass/site.scss")) == 0, "unlink");
+        must_show(f, NULL);
 }
 
 CASE_UNMOUNTED(generations, what_was_installed_goes_by_the_new_key, ways)
