@@ -84,9 +84,13 @@ void differences_check_manual(struct tally *tally)
 {
         const char *path = getenv("DSFS_DIFFERENCES");
         CLEANUP_FREE char *text = NULL;
+        char *next_section;
 
         path = path ? path : "packaging/manual/differences.md";
         must(fd_read_file(AT_FDCWD, path, MANUAL_MAX, &text) > 0, "%s", path);
+        next_section = strstr(text, "\n## ");
+        if (next_section)
+                *next_section = '\0';
         for (size_t i = 0; i < difference_count; i++) {
                 char heading[128];
 
