@@ -42,6 +42,7 @@ SYNC_SRCS += \
 	sync/agent/hash_progress.c \
 	sync/agent/ignore_file.c \
 	sync/agent/ignored.c \
+	sync/agent/ignored_tracked.c \
 	sync/agent/mountinfo.c \
 	sync/agent/options.c \
 	sync/agent/paths.c \

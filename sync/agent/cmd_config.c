@@ -45,7 +45,6 @@ static int check_source(const char *arg, const struct asked *asked, char **why)
 {
         CLEANUP(free_config) struct config *c = NULL;
         struct ruling ruling CLEANUP(ruling_release) = {0};
-        size_t count = 0;
         int rc = load(arg, asked, &c, &ruling, why);
 
         if (rc)
@@ -54,9 +53,7 @@ static int check_source(const char *arg, const struct asked *asked, char **why)
                 if (c->files[i].found)
                         printf("ok: %s\n", c->files[i].path);
         }
-        if (ruling.rules)
-                (void)rules_list(ruling.rules, &count);
-        printf("ok: %s: %zu rules\n", c->source, count);
+        printf("ok: %s: %zu rules\n", c->source, rules_count(ruling.rules));
         return 0;
 }
 

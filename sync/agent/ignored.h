@@ -7,6 +7,7 @@
 #include "sync/agent/rule_list.h"
 
 #define IGNORED_FOUND_MAX 10000
+#define IGNORED_RULES_MAX 50000 /* of the lists; of what is tracked as many again */
 
 struct ignored {
         struct rule_list rules; /* relative to the working tree's root */

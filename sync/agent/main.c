@@ -10,7 +10,7 @@
  *                 config.c        configuration files    config_doc.c  as text    config_keys.c  all keys    config_artifacts.c  lists
  *                 presets.c       rules ready made       config_show.c  back to text
  *                 ruling.c        the rules that follow (rule_list.c: in the making)    reload.c  and keep following while mounted
- *                 ignored.c       what git ignores (ignore_file.c: one list)    git.c  asking git
+ *                 ignored.c       what git ignores (ignore_file.c: one list; ignored_tracked.c: what it doesn't)    git.c  asking git
  *                 place.c         may this be mounted there?        mountinfo.c  what is mounted, alive or dead
  *                 hash_progress.c how far `hash` is         state.c    what is kept of a source, and which it is
  *                 record.c        who serves what, while it lives   paths.c      where all that is kept

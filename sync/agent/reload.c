@@ -15,6 +15,7 @@
 #include "cache/base/log.h"
 #include "cache/base/thread.h"
 #include "sync/agent/config.h"
+#include "sync/agent/rule_list.h"
 #include "sync/agent/ruling.h"
 #include "sync/engine.h"
 #include "sync/serve/why.h"
@@ -155,48 +156,6 @@ static bool lists_have_gone(const struct reload *r)
  * A look
  */
 
-static bool same_text(const char *a, const char *b)
-{
-        return (!a && !b) || (a && b && strcmp(a, b) == 0);
-}
-
-static bool same_rule(const struct rule *a, const struct rule *b)
-{
-        if (strcmp(a->pattern, b->pattern) != 0 || a->route != b->route || a->key_count != b->key_count || !same_text(a->salt, b->salt) ||
-            a->on_new != b->on_new || a->seed != b->seed)
-                return false;
-        for (size_t i = 0; i < a->key_count; i++) {
-                if (strcmp(a->keys[i], b->keys[i]) != 0)
-                        return false;
-        }
-        return true;
-}
-
-static size_t count_of(const struct rules *rules)
-{
-        size_t count = 0;
-
-        if (rules)
-                (void)rules_list(rules, &count);
-        return count;
-}
-
-static bool same_rules(const struct rules *a, const struct rules *b)
-{
-        size_t count = count_of(a), other = count_of(b);
-        const struct rule *x, *y;
-
-        if (count != other || !count)
-                return count == other;
-        x = rules_list(a, &count);
-        y = rules_list(b, &count);
-        for (size_t i = 0; i < count; i++) {
-                if (!same_rule(&x[i], &y[i]))
-                        return false;
-        }
-        return true;
-}
-
 static void note_git(struct reload *r, bool git)
 {
         struct ident index = {0};
@@ -239,7 +198,7 @@ static void say_broken(struct reload *r, const char *why)
 static void take(struct reload *r, struct ruling *ruling)
 {
         const struct rules *old = r->overlay ? overlay_rules(r->overlay) : NULL;
-        bool changed = !same_rules(old, ruling->rules);
+        bool changed = !rules_same(old, ruling->rules);
 
         ruling_release(&r->ruling);
         r->ruling = *ruling;
@@ -254,7 +213,7 @@ static void take(struct reload *r, struct ruling *ruling)
                 say_broken(r, "out of memory");
                 return;
         }
-        log_info("the rules have changed: there are %zu", count_of(r->ruling.rules));
+        log_info("the rules have changed: there are %zu", rules_count(r->ruling.rules));
         overlay_set_rules(r->overlay, steal_ptr(&r->ruling.rules));
         engine_tell_all(r->engine);
         /* What is a key now may differ from what was looked at. */

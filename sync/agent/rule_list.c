@@ -88,3 +88,45 @@ int rule_list_compile(const struct rule_list *const lists[], size_t count, struc
         }
         return rules_new(all, sum, ret);
 }
+
+static bool same_text(const char *a, const char *b)
+{
+        return (!a && !b) || (a && b && strcmp(a, b) == 0);
+}
+
+static bool same_rule(const struct rule *a, const struct rule *b)
+{
+        if (strcmp(a->pattern, b->pattern) != 0 || a->route != b->route || a->key_count != b->key_count || !same_text(a->salt, b->salt) ||
+            a->on_new != b->on_new || a->seed != b->seed)
+                return false;
+        for (size_t i = 0; i < a->key_count; i++) {
+                if (strcmp(a->keys[i], b->keys[i]) != 0)
+                        return false;
+        }
+        return true;
+}
+
+size_t rules_count(const struct rules *rules)
+{
+        size_t count = 0;
+
+        if (rules)
+                (void)rules_list(rules, &count);
+        return count;
+}
+
+bool rules_same(const struct rules *a, const struct rules *b)
+{
+        size_t count = rules_count(a), other = rules_count(b);
+        const struct rule *x, *y;
+
+        if (count != other || !count)
+                return count == other;
+        x = rules_list(a, &count);
+        y = rules_list(b, &count);
+        for (size_t i = 0; i < count; i++) {
+                if (!same_rule(&x[i], &y[i]))
+                        return false;
+        }
+        return true;
+}

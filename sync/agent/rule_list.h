@@ -27,3 +27,9 @@ int rule_list_add(struct rule_list *l, struct rule r);
 
 /* The rules of several lists, one after the other, compiled. 0 or -ENOMEM. */
 int rule_list_compile(const struct rule_list *const lists[], size_t count, struct rules **ret);
+
+/* 0 for NULL. */
+size_t rules_count(const struct rules *rules);
+
+/* Do both say the same, wherever it is written? NULL is none. */
+bool rules_same(const struct rules *a, const struct rules *b);
