@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cache/base/fd.h"
 #include "tests/mount/case.h"
