@@ -45,8 +45,8 @@ struct root {
         bool stale GUARDED_BY(lock);      /* to be looked at though its key files are the same */
         struct key current GUARDED_BY(lock);
         struct key_files files GUARDED_BY(lock); /* of which `current` was made */
-        unsigned put_off GUARDED_BY(lock);  /* how often it could not be told yet whose change it was */
-        struct kept *list GUARDED_BY(lock); /* all generations that have something, and the current one; owned */
+        unsigned put_off GUARDED_BY(lock);       /* how often it could not be told yet whose change it was */
+        struct kept *list GUARDED_BY(lock);      /* all generations that have something, and the current one; owned */
         size_t count GUARDED_BY(lock);
 };
 
