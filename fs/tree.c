@@ -43,7 +43,8 @@ static DIR *list_of(int fd)
 
 static int remove_entries(int fd)
 {
-        DIR *d = list_of(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+        /* Opened anew: a duplicate would go on where the last one ended. */
+        DIR *d = list_of(openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
         struct dirent *e;
         int rc = d ? 0 : -errno;
 

@@ -6,9 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cache/base/log.h"
 #include "fs/artifacts.h"
 #include "sync/agent/artifacts_ops.h"
 #include "sync/agent/cmd.h"
+#include "sync/agent/config.h"
 #include "sync/agent/paths.h"
 #include "sync/agent/ruling.h"
 #include "sync/agent/state.h"
@@ -145,6 +147,21 @@ static const struct record *record_around(const struct record_list *l, const cha
         return NULL;
 }
 
+/* The nearest directory, `path` or above it, with rules of its own: one that was never mounted. */
+static char *configured_around(const char *path)
+{
+        CLEANUP_FREE char *at = strdup(path);
+
+        while (at && *at) {
+                CLEANUP_FREE char *file = text_new("%s/" CONFIG_NAME_IN_SOURCE, at);
+
+                if (file && access(file, F_OK) == 0)
+                        return steal_ptr(&at);
+                *strrchr(at, '/') = '\0';
+        }
+        return NULL;
+}
+
 static char *source_around(const struct artifacts_target *t, const char *absolute)
 {
         CLEANUP_FREE char *inside = text_new("%s/.", absolute);
@@ -160,7 +177,7 @@ static char *source_around(const struct artifacts_target *t, const char *absolut
                 return strdup(r->source);
         s.path = *path ? path : "/";
         (void)state_list(look_at_state, &s);
-        return s.best;
+        return s.best ? s.best : configured_around(path);
 }
 
 static char *find_source(const struct artifacts_target *t, const char *arg, const char *where)
@@ -239,6 +256,8 @@ static int do_alone(const struct artifacts_target *t, const json_t *args, json_t
                 rules_free(options.rules);
                 return rc;
         }
+        /* What an agent's log would have is none of a user's business. */
+        log_set_level(LOG_WARN);
         artifacts_sweep(o);
         rc = artifacts_do(o, args, ret, why);
         overlay_free(o);

@@ -82,7 +82,7 @@ static enum exit_code list_one(const struct artifacts_wish *w, const char *of)
         mine.of = of;
         code = find_target(&mine, NULL, &t);
         if (code == EXIT_OK && !t.agent && access(t.dir, F_OK) < 0) {
-                log_error("%s has no artifacts yet; mounting it with rules makes some", t.source);
+                log_error("%s has no artifacts yet; mounting it makes those that the rules in its dsfs.yaml name", t.source);
                 return EXIT_ABSENT;
         }
         if (code == EXIT_OK)

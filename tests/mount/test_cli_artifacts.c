@@ -771,6 +771,27 @@ Test(cli_artifacts, an_adoption_that_is_killed_leaves_nothing_or_all_of_it, .tim
         }
 }
 
+/* Directories that not even their owner may write to, as Go's module cache has them. */
+Test(cli_artifacts, a_user_s_read_only_directories_are_no_hindrance)
+{
+        sh("mkdir -p .dev/ro/deep node_modules/ro; echo x >.dev/ro/deep/f; echo y >node_modules/ro/f; chmod -R a-w .dev/ro node_modules/ro;"
+           "chown -R 65534:65534 $2");
+        box.uid = FIXTURE_UID;
+        expect_exit(0, "artifacts", "--help");
+        for (int again = 0; again < 2; again++) {
+                expect_exit(0, "artifacts", "adopt", "--of", box.src, "--replace", ".dev", "node_modules");
+                expect_exit(0, "artifacts", "save", "--of", box.src, "--replace", "one");
+                expect_exit(0, "artifacts", "restore", "--of", box.src, "one");
+        }
+        cr_assert_str_eq(box.r.err, "");
+        expect_sh("cd $2/state/dsfs/*/overlay; stat -c '%a %u' tree/.dev/ro; cat tree/.dev/ro/deep/f tree/node_modules/ro/f",
+                  "555 65534\nx\ny\n");
+        expect_exit(0, "artifacts", "adopt", "--of", box.src, "--replace", "--move", ".dev", "node_modules");
+        expect_exit(0, "artifacts", "prune", "--all", box.src);
+        sh("! test -e .dev; ! test -e node_modules; test -z \"$(ls $2/state/dsfs/*/overlay/saved)\"");
+        expect_nothing_moving();
+}
+
 /*
  * Who else is there
  */
