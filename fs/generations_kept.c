@@ -274,8 +274,10 @@ int kept_switch(struct generations *g, struct root *r, const struct key *to, boo
         CLEANUP_FD int above = -1;
         struct kept_path from = path_of(r, to);
         bool has;
-        int rc = kept < 0 ? kept : clear_way(g, kept, r);
+        int rc;
 
+        kept_settle(g, r);
+        rc = kept < 0 ? kept : clear_way(g, kept, r);
         if (rc < 0)
                 return rc;
         has = is_there(kept, from.text);
@@ -288,19 +290,32 @@ int kept_switch(struct generations *g, struct root *r, const struct key *to, boo
                 if (rc == 0 && !*left)
                         forget_record(kept, &r->current);
                 if (rc == 0)
-                        rc = line_write(kept, RECORD_CURRENT, to->text);
-                if (rc == 0)
                         r->current = *to;
-                intent_done(g->o->moving_fd, r);
+                r->unsettled = rc == 0;
+                if (rc < 0)
+                        intent_done(g->o->moving_fd, r);
         }
         return rc;
+}
+
+/* As long as that fails, what was intended stays: the next process finds it. */
+void kept_settle(struct generations *g, struct root *r)
+{
+        CLEANUP_FD int kept = r->unsettled ? open_root(g, r) : -1;
+
+        if (kept < 0 || line_write(kept, RECORD_CURRENT, r->current.text) < 0)
+                return;
+        intent_done(g->o->moving_fd, r);
+        r->unsettled = false;
 }
 
 int kept_relabel(struct generations *g, struct root *r, const struct key *to)
 {
         CLEANUP_FD int kept = open_root(g, r);
-        int rc = kept < 0 ? kept : intent_relabel(g->o->moving_fd, r, to);
+        int rc;
 
+        kept_settle(g, r);
+        rc = kept < 0 ? kept : intent_relabel(g->o->moving_fd, r, to);
         if (rc < 0)
                 return rc;
         rc = discard(g, kept, to->text);

@@ -17,8 +17,10 @@
 int kept_register(struct generations *g, struct root *r, const struct key *key) REQUIRES(r->lock);
 
 /* Make `to` the current one: what is in tree/ is kept under its old key, what is kept under `to` takes its place. *left: something was
- * kept. 0 or -errno, when nothing has changed. */
+ * kept. 0 or -errno, when nothing has changed. Mounts may be told at once; kept_settle() then writes down what has become of it. */
 int kept_switch(struct generations *g, struct root *r, const struct key *to, bool *left) REQUIRES(r->lock);
+
+void kept_settle(struct generations *g, struct root *r) REQUIRES(r->lock);
 
 /* What is in tree/ goes by `to` from now on; what was kept under that is dropped. 0 or -errno. */
 int kept_relabel(struct generations *g, struct root *r, const struct key *to) REQUIRES(r->lock);

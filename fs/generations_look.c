@@ -315,6 +315,7 @@ void root_verify_locked(struct generations *g, struct root *r)
                 else
                         rc = ours && is_in_tree(g, r, &there) ? root_relabel_locked(g, r, &key) : root_switch_locked(g, r, &key);
         }
+        kept_settle(g, r);
         if (rc == 0)
                 take_files(r, &files);
         key_files_release(&files);
@@ -391,5 +392,10 @@ bool root_look(struct generations *g, struct root *r)
         mutex_unlock(&r->lock);
         if (tell)
                 root_tell(g, &told);
+        if (outcome == LOOK_TELL) {
+                mutex_lock(&r->lock);
+                kept_settle(g, r);
+                mutex_unlock(&r->lock);
+        }
         return outcome != LOOK_AGAIN;
 }

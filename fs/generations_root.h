@@ -42,6 +42,7 @@ struct root {
         const struct rule *rule GUARDED_BY(lock);
         bool registered GUARDED_BY(lock); /* it is on disk, and `current` is what it says there */
         bool verified GUARDED_BY(lock);   /* a mount has met it */
+        bool unsettled GUARDED_BY(lock);  /* … or will be, once kept_settle() has written it */
         bool stale GUARDED_BY(lock);      /* to be looked at though its key files are the same */
         struct key current GUARDED_BY(lock);
         struct key_files files GUARDED_BY(lock); /* of which `current` was made */
@@ -84,6 +85,7 @@ struct generations {
         size_t touched_count GUARDED_BY(lock); /* beyond TOUCHED_MAX: any may have been */
         bool stop GUARDED_BY(lock);
         bool dirt GUARDED_BY(lock); /* for the sweeper */
+        unsigned long long dirt_ns GUARDED_BY(lock);
 };
 
 /* The root at `path`; NULL: none is known. With `add` it is, or NULL without memory. */

@@ -18,10 +18,13 @@
 #include "fs/tree.h"
 
 #define NICENESS 10
+/* Whoever switches to and fro has other things to wait for. */
+#define CALM_NS 1000000000ULL
 
 void generations_want_sweep(struct generations *g)
 {
         mutex_lock(&g->lock);
+        g->dirt_ns = clock_now_ns();
         g->dirt = true;
         cond_signal(&g->sweep);
         mutex_unlock(&g->lock);
@@ -174,6 +177,12 @@ static void keep_to_budget(struct generations *g)
         }
 }
 
+static void wait_for_calm_locked(struct generations *g) REQUIRES(g->lock)
+{
+        while (!g->stop && clock_now_ns() < g->dirt_ns + CALM_NS)
+                (void)cond_wait_until(&g->sweep, &g->lock, g->dirt_ns + CALM_NS);
+}
+
 void *generations_sweep(void *arg)
 {
         struct generations *g = arg;
@@ -185,6 +194,7 @@ void *generations_sweep(void *arg)
                         cond_wait(&g->sweep, &g->lock);
                         continue;
                 }
+                wait_for_calm_locked(g);
                 g->dirt = false;
                 mutex_unlock(&g->lock);
                 generations_remove_gone(g, false);

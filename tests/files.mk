@@ -64,6 +64,7 @@ TEST_LIB_SRCS += tests/lib/tar.c
 UNIT_TESTS += tests/unit/test_untar.c
 MOUNT_TESTS += tests/mount/test_cli_artifacts.c
 MOUNT_TESTS += tests/mount/test_generations.c
+STRESS += tests/stress/generations_kill.c
 UNIT_TESTS += tests/unit/test_keys.c
 E2E_TESTS += tests/e2e/test_image.c
 MOUNT_TESTS += tests/mount/test_overlay.c tests/mount/test_cross.c
