@@ -348,3 +348,182 @@ CASE_UNMOUNTED(generations, stay_for_those_who_have_them_open, ways)
         must_show(f, "still A");
         must(access(at(f->mnt, "node_modules/deep/new"), F_OK) == 0 || f->variant.unprivileged, "what was made in it");
 }
+
+static void must_read(const char *path, const char *want)
+{
+        CLEANUP_FREE char *text = NULL;
+
+        must(fd_read_file(AT_FDCWD, path, 4096, &text) >= 0, "read %s", path);
+        errno = 0;
+        must(strcmp(text, want) == 0, "%s is \"%s\", not \"%s\"", path, text, want);
+}
+
+CASE_UNMOUNTED(generations, begin_with_what_the_source_has_where_that_is_wished, two_ways)
+{
+        must(mkdir(at(f->src, "seeded"), 0755) == 0 && mkdir(at(f->src, "always"), 0755) == 0, "mkdir");
+        put_source(f, "seeded/is", "the source's");
+        put_source(f, "always/is", "the source's");
+        begin(f, "version: 1\nartifacts:\n"
+                 "  - path: /seeded/\n    key: [package-lock.json]\n    seed: true\n"
+                 "  - path: /always/\n    seed: true\n");
+        must_read(at(f->mnt, "seeded/is"), "the source's");
+        must_read(at(f->mnt, "always/is"), "the source's");
+        put_text(at(f->mnt, "seeded/is"), "changed");
+        put_text(at(f->mnt, "always/is"), "changed");
+        put_source(f, "package-lock.json", "B");
+        fixture_wait(f);
+        must_read(at(f->mnt, "seeded/is"), "the source's");
+        must_read(at(f->mnt, "always/is"), "changed");
+        put_source(f, "package-lock.json", "A");
+        fixture_wait(f);
+        must_read(at(f->mnt, "seeded/is"), "changed");
+        must_read(at(f->src, "seeded/is"), "the source's");
+        /* Once: what was removed since stays so. */
+        remove_tree(at(f->mnt, "always"));
+        fixture_umount(f);
+        fixture_mount(f);
+        must(access(at(f->mnt, "always"), F_OK) < 0, "seeded again");
+}
+
+CASE_UNMOUNTED(generations, begin_as_a_copy_of_the_last_where_that_is_wished, two_ways)
+{
+        begin(f, "version: 1\nartifacts:\n  - path: node_modules/\n    key: [package-lock.json]\n    on_new: copy\n");
+        act(f, act_install, "A");
+        put_source(f, "package-lock.json", "B");
+        must_show(f, "A");
+        put_text(at(f->mnt, "node_modules/deep/is"), "B");
+        must_show(f, "B");
+        put_source(f, "package-lock.json", "A");
+        must_show(f, "A");
+        put_source(f, "package-lock.json", "B");
+        must_show(f, "B");
+}
+
+CASE_UNMOUNTED(generations, go_by_the_nearest_key, two_ways)
+{
+        must(mkdir(at(f->src, "packages"), 0755) == 0 && mkdir(at(f->src, "packages/one"), 0755) == 0, "mkdir");
+        begin(f, NODE_RULE);
+        must(mkdir(at(f->mnt, "packages/one/node_modules"), 0755) == 0, "mkdir");
+        put_text(at(f->mnt, "packages/one/node_modules/is"), "far A");
+        put_source(f, "packages/package-lock.json", "near");
+        fixture_wait(f);
+        must(access(at(f->mnt, "packages/one/node_modules"), F_OK) < 0, "the nearer key has its own");
+        put_source(f, "package-lock.json", "B");
+        must(unlink(at(f->src, "packages/package-lock.json")) == 0, "unlink");
+        fixture_wait(f);
+        must(access(at(f->mnt, "packages/one/node_modules"), F_OK) < 0, "B has its own");
+        put_source(f, "package-lock.json", "A");
+        fixture_wait(f);
+        must_read(at(f->mnt, "packages/one/node_modules/is"), "far A");
+}
+
+CASE_UNMOUNTED(generations, may_be_files_and_symlinks, two_ways)
+{
+        char target[16] = "";
+
+        begin(f, "version: 1\nartifacts:\n  - path: \"*.css\"\n    key: [package-lock.json]\n");
+        put_text(at(f->mnt, "main.css"), "A");
+        must(symlink("main.css", at(f->mnt, "link.css")) == 0, "symlink");
+        put_source(f, "package-lock.json", "B");
+        fixture_wait(f);
+        must(access(at(f->mnt, "main.css"), F_OK) < 0 && readlink(at(f->mnt, "link.css"), target, 15) < 0, "B has none");
+        put_text(at(f->mnt, "main.css"), "B");
+        must(symlink("other.css", at(f->mnt, "link.css")) == 0, "symlink");
+        put_source(f, "package-lock.json", "A");
+        fixture_wait(f);
+        must_read(at(f->mnt, "main.css"), "A");
+        must(readlink(at(f->mnt, "link.css"), target, 15) == 8 && strcmp(target, "main.css") == 0, "link.css -> %s", target);
+        put_source(f, "package-lock.json", "B");
+        fixture_wait(f);
+        must_read(at(f->mnt, "main.css"), "B");
+}
+
+CASE_UNMOUNTED(generations, are_the_same_in_all_mounts, two_ways)
+{
+        begin(f, NODE_RULE);
+        fixture_mount_second(f, "");
+        act(f, act_install, "A");
+        must_read(at(f->second, "node_modules/deep/is"), "A");
+        put_source(f, "package-lock.json", "B");
+        fixture_wait(f);
+        must(access(at(f->second, "node_modules"), F_OK) < 0, "the second mount shows the old one");
+        must(mkdir(at(f->second, "node_modules"), 0755) == 0 && mkdir(at(f->second, "node_modules/deep"), 0755) == 0, "mkdir");
+        put_text(at(f->second, "node_modules/deep/is"), "B");
+        put_text(at(f->second, "package-lock.json"), "C");
+        must_show(f, "B");
+        put_source(f, "package-lock.json", "A");
+        must_show(f, "A");
+        must_read(at(f->second, "node_modules/deep/is"), "A");
+}
+
+static int shell(struct fixture *f, const char *script)
+{
+        const char *const argv[] = {"sh", "-ec", script, f->src, f->mnt, NULL};
+
+        return child_exec(argv,
+                          (const char *const[]){"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*", NULL},
+                          NULL, NULL, 0);
+}
+
+CASE_UNMOUNTED(generations, follow_the_branch, two_ways)
+{
+        static const char make[] = "cd \"$0\"; git init -q -b one .; git config user.email a@b; git config user.name n;"
+                                   "for i in $(seq 300); do echo $i >f$i; done; echo one >package-lock.json;"
+                                   "git add f* package-lock.json; git commit -qm one; git checkout -qb two;"
+                                   "for i in $(seq 300); do echo two$i >f$i; done; echo two >package-lock.json; git commit -qam two";
+
+        must(shell(f, make) == 0, "git");
+        begin(f, NODE_RULE);
+        act(f, act_install, "two");
+        must(shell(f, "git -C \"$0\" checkout -q one") == 0, "checkout");
+        must_show(f, NULL);
+        act(f, act_install, "one");
+        for (int i = 0; i < 5; i++) {
+                must(shell(f, "git -C \"$0\" checkout -q two") == 0, "checkout");
+                must_show(f, "two");
+                must(shell(f, "git -C \"$0\" checkout -q one") == 0, "checkout");
+                must_show(f, "one");
+        }
+}
+
+static bool is_swept(void *arg)
+{
+        struct fixture *f = arg;
+
+        return shell(f, "test $(find \"$0\"/../../state/dsfs/*/overlay/kept -name is 2>/dev/null | wc -l) = 1") == 0;
+}
+
+static const struct variant budgets[] = {
+        {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY},
+};
+
+/* The key's generation, of a mebibyte. */
+static void install_large(struct fixture *f, const char *key)
+{
+        CLEANUP_FREE char *bytes = calloc(1, 1 << 20);
+
+        put_source(f, "package-lock.json", key);
+        fixture_wait(f);
+        act(f, act_install, key);
+        memset(bytes, 'x', 1 << 20);
+        put_file(at(f->mnt, "node_modules/large"), bytes, 1 << 20);
+}
+
+CASE_UNMOUNTED(generations, keep_to_the_budget, budgets)
+{
+        CLEANUP_FREE char *config = strdup(at(f->base, "config/dsfs"));
+
+        must(mkdir(config, 0755) == 0, "mkdir %s", config);
+        put_text(at(config, "config.yaml"), "version: 1\noverlay_budget: 2MiB\n");
+        begin(f, NODE_RULE);
+        install_large(f, "A");
+        install_large(f, "B");
+        install_large(f, "C");
+        put_source(f, "package-lock.json", "none");
+        must_show(f, NULL);
+        must(wait_until(is_swept, f, 60), "more is kept than the budget allows");
+        put_source(f, "package-lock.json", "C");
+        must_show(f, "C");
+        put_source(f, "package-lock.json", "A");
+        must_show(f, NULL);
+}

@@ -208,14 +208,16 @@ static bool is_gone(void *arg)
         return fd < 0 || poll(&p, 1, 0) > 0;
 }
 
+/* Both at once: a thread of the agent's may be telling the kernel of a directory that the worker holds, and doesn't end before that does.
+ */
 static void kill_both(pid_t worker)
 {
         pid_t agent = f->pid;
 
         must(kill(agent, SIGKILL) == 0, "kill");
-        must(wait_until(is_gone, &agent, PATIENCE_SECONDS), "the agent outlives SIGKILL");
         (void)kill(worker, SIGKILL);
         (void)child_wait(worker);
+        must(wait_until(is_gone, &agent, PATIENCE_SECONDS), "the agent outlives SIGKILL");
 }
 
 /* All generations from the beginning. */
