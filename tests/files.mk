@@ -37,7 +37,7 @@ STRESS += tests/stress/tables.c
 STRESS += tests/stress/overtaken.c tests/stress/come_and_go.c
 UNIT_TESTS += tests/unit/test_stay.c
 TEST_LIB_SRCS += tests/e2e/tool.c
-ARTIFACT_TESTS += tests/e2e/test_reference.c
+ARTIFACT_TESTS += tests/e2e/test_reference.c tests/e2e/test_branches.c
 E2E_TESTS += \
 	tests/e2e/test_mariadb.c \
 	tests/e2e/test_sqlite.c \
