@@ -200,6 +200,8 @@ static int prune_orphan(struct prune *p, const struct artifact_root *r)
                 if (rc == 0)
                         remove_empty_shadows(p->o, r->path);
                 mutex_unlock(&p->o->work);
+                if (rc == 0)
+                        generations_recheck(p->o, r->path);
                 if (rc == -ENOENT)
                         return 0;
                 rc = rc < 0 ? rc : empty_stage(p);
