@@ -90,6 +90,10 @@ static int begin(struct crossing *c)
 
         if (rc == 0)
                 rc = layer_path_of(to->p.layer, to->p.fd, to->name, c->intent.to);
+        if (rc == 0)
+                rc = layer_ident(from->p.layer, from->p.fd, "", &c->intent.from_dir);
+        if (rc == 0)
+                rc = layer_ident(to->p.layer, to->p.fd, "", &c->intent.to_dir);
         if (rc < 0)
                 return rc;
         c->intent.kind = CROSS_MOVE;

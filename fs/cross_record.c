@@ -22,6 +22,8 @@ enum ident_at {
         AT_IS,
         AT_SHADOW_FROM,
         AT_SHADOW_TO,
+        AT_FROM_DIR,
+        AT_TO_DIR,
         IDENTS,
 };
 
@@ -64,6 +66,8 @@ static size_t fill(struct record *r, const struct cross_record *i)
         r->idents[AT_IS] = i->is;
         r->idents[AT_SHADOW_FROM] = i->shadow_from;
         r->idents[AT_SHADOW_TO] = i->shadow_to;
+        r->idents[AT_FROM_DIR] = i->from_dir;
+        r->idents[AT_TO_DIR] = i->to_dir;
         for (size_t t = 0; t < TEXTS; t++) {
                 r->lens[t] = (uint16_t)strlen(texts[t]);
                 memcpy((char *)r + len, texts[t], r->lens[t]);
@@ -132,6 +136,8 @@ int cross_record_read(const struct overlay *o, const char *name, struct cross_re
                 .is = r->idents[AT_IS],
                 .shadow_from = r->idents[AT_SHADOW_FROM],
                 .shadow_to = r->idents[AT_SHADOW_TO],
+                .from_dir = r->idents[AT_FROM_DIR],
+                .to_dir = r->idents[AT_TO_DIR],
         };
         return take_texts(r, (size_t)len, ret) ? 0 : -EBADMSG;
 }

@@ -27,8 +27,10 @@ struct cross_record {
          */
         struct ident was, is;
         struct ident shadow_from, shadow_to; /* and in the overlay; IDENT_NONE: there is none */
-        char from[PATH_MAX], to[PATH_MAX];   /* relative to the layers' roots */
-        char temp[CROSS_NAME_BYTES];         /* what the copy is called until it is whole: in moving/, or where `to` is in the source */
+        /* A move: the directories that these are in, which may be called otherwise by the time that somebody looks. */
+        struct ident from_dir, to_dir;
+        char from[PATH_MAX], to[PATH_MAX]; /* relative to the layers' roots */
+        char temp[CROSS_NAME_BYTES];       /* what the copy is called until it is whole: in moving/, or where `to` is in the source */
 };
 
 /* Write it down: it is on the disk when this returns. Its name in `ret`. 0 or -errno. Blocks. */

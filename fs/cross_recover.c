@@ -16,13 +16,17 @@
 #include "fs/cross_record.h"
 #include "fs/shadow_tree.h"
 
-/* Split "a/b/c": the directory "a/b" of the layer, or -errno, and *name = "c". */
-static int open_parent(const struct layer *l, const char *path, const char **name)
+/* Split "a/b/c": *name = "c"; and the directory that was "a/b" in the layer, by its identity if that is known, or -errno. */
+static int open_parent(const struct layer *l, const struct ident *dir, const char *path, const char **name)
 {
         const char *slash = strrchr(path, '/');
         char above[PATH_MAX] = "";
+        int fd;
 
         *name = slash ? slash + 1 : path;
+        fd = l->by_handle && dir ? ident_open(l->root_fd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+        if (fd >= 0)
+                return fd;
         if (slash)
                 memcpy(above, path, (size_t)(slash - path));
         return overlay_open_beneath(l->root_fd, above, O_RDONLY | O_DIRECTORY);
@@ -74,8 +78,8 @@ static void recover_move(const struct overlay *o, const struct cross_record *i)
         const struct layer *from = i->to_overlay ? &o->source_layer : &o->layer;
         const struct layer *to = i->to_overlay ? &o->layer : &o->source_layer;
         const char *from_name, *to_name;
-        CLEANUP_FD int from_fd = open_parent(from, i->from, &from_name);
-        CLEANUP_FD int to_fd = open_parent(to, i->to, &to_name);
+        CLEANUP_FD int from_fd = open_parent(from, &i->from_dir, i->from, &from_name);
+        CLEANUP_FD int to_fd = open_parent(to, &i->to_dir, i->to, &to_name);
 
         if (is_there(to, to_fd, to_name, &i->is)) {
                 if (is_there(from, from_fd, from_name, &i->was))
@@ -95,9 +99,9 @@ static void recover_move(const struct overlay *o, const struct cross_record *i)
 static void recover_shadows(struct overlay *o, const struct cross_record *i)
 {
         const char *to_name, *from_name, *name;
-        CLEANUP_FD int to_fd = open_parent(&o->source_layer, i->to, &to_name);
-        CLEANUP_FD int at_from = open_parent(&o->layer, i->from, &from_name);
-        CLEANUP_FD int at_to = open_parent(&o->layer, i->to, &name);
+        CLEANUP_FD int to_fd = open_parent(&o->source_layer, NULL, i->to, &to_name);
+        CLEANUP_FD int at_from = open_parent(&o->layer, NULL, i->from, &from_name);
+        CLEANUP_FD int at_to = open_parent(&o->layer, NULL, i->to, &name);
         bool renamed = is_there(&o->source_layer, to_fd, to_name, &i->was);
         bool followed = is_there(&o->layer, at_to, name, &i->shadow_from) ||
                         (i->exchange && is_there(&o->layer, at_from, from_name, &i->shadow_to));

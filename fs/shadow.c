@@ -120,14 +120,23 @@ static int describe(const struct renaming *r, struct cross_record *i)
         return layer_ident(r->from.p.layer, r->from.p.fd, r->from.name, &i->was);
 }
 
-/* Both, as one to all who look through mounts. */
+static bool is_as_described(const struct renaming *r, const struct cross_record *i)
+{
+        char from[PATH_MAX], to[PATH_MAX];
+
+        return layer_path_of(r->from.p.layer, r->from.p.fd, r->from.name, from) == 0 &&
+               layer_path_of(r->to.p.layer, r->to.p.fd, r->to.name, to) == 0 && strcmp(from, i->from) == 0 && strcmp(to, i->to) == 0;
+}
+
+/* Both, as one to all who look through mounts. -EAGAIN: a directory above has been renamed meanwhile. */
 static int rename_both(struct renaming *r, const struct cross_record *i)
 {
         struct overlay *o = r->m->overlay;
-        int rc, followed;
+        int rc = -EAGAIN, followed;
 
         rwlock_write(&o->paths);
-        rc = rename_plainly(r);
+        if (is_as_described(r, i))
+                rc = rename_plainly(r);
         if (rc == 0) {
                 followed = shadow_tree_follow(o, i->from, i->to, i->exchange);
                 if (followed < 0)
@@ -137,7 +146,7 @@ static int rename_both(struct renaming *r, const struct cross_record *i)
         return rc;
 }
 
-static int rename_source_directories(struct renaming *r)
+static int try_source_directories(struct renaming *r)
 {
         struct overlay *o = r->m->overlay;
         struct cross_record i = {0};
@@ -161,6 +170,16 @@ static int rename_source_directories(struct renaming *r)
         if (rc == 0 && o->by_copy)
                 (void)layer_sync(r->to.p.fd);
         cross_record_drop(o, record);
+        return rc;
+}
+
+static int rename_source_directories(struct renaming *r)
+{
+        int rc;
+
+        do
+                rc = try_source_directories(r);
+        while (rc == -EAGAIN);
         return rc;
 }
 
