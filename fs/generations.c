@@ -269,12 +269,18 @@ static void note_on_disk(struct generations *g)
 
 void generations_note(struct generations *g, int dirfd, const char *name)
 {
+        if (generations_git_is_busy(g)) {
+                generations_wake(g);
+                return;
+        }
         notes_add(&g->notes, dirfd, name);
         note_on_disk(g);
 }
 
 void generations_note_writer(struct generations *g, int fd, int by)
 {
+        if (by > 0 && generations_git_is_busy(g))
+                return;
         notes_writer(&g->notes, fd, by);
         note_on_disk(g);
 }

@@ -33,7 +33,8 @@ void generations_each_in(struct generations *g, const char *parent, void (*visit
 
 /*
  * Who changed a key file: a mount says what it is after each change of its own. If it still is that when the key is looked at, the change
- * was ours, and what has been installed goes by the new key; else it was the host's, and another generation is called for.
+ * was ours, and what has been installed goes by the new key; else it was the host's, and another generation is called for. What git does is
+ * never ours: a branch brings its own generation, wherever it is checked out.
  */
 
 /* A change of what may be a key is about to be made; and has been made, and noted. Any thread. */

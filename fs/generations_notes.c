@@ -54,13 +54,20 @@ static struct note *take_locked(struct notes *n) REQUIRES(n->lock)
         return at;
 }
 
-static struct note *of_file_locked(struct notes *n, const struct key_stamp *stamp) REQUIRES(n->lock)
+static struct note *find_file_locked(struct notes *n, const struct key_stamp *stamp) REQUIRES(n->lock)
 {
         for (unsigned i = 0; i < NOTES_MAX; i++) {
                 if (is_file(&n->list[i], stamp))
                         return &n->list[i];
         }
-        return take_locked(n);
+        return NULL;
+}
+
+static struct note *of_file_locked(struct notes *n, const struct key_stamp *stamp) REQUIRES(n->lock)
+{
+        struct note *at = find_file_locked(n, stamp);
+
+        return at ? at : take_locked(n);
 }
 
 static struct note *of_gone_locked(struct notes *n, uint64_t dev, uint64_t ino, uint64_t name_hash) REQUIRES(n->lock)
@@ -117,28 +124,38 @@ void notes_add(struct notes *n, int dirfd, const char *name)
                 add_there(n, &dir);
 }
 
+static void begin_writing_locked(struct notes *n, const struct key_stamp *stamp) REQUIRES(n->lock)
+{
+        struct note *at = of_file_locked(n, stamp);
+
+        /* What it is before the first write may be the host's. */
+        at->stamp = at->writers ? *stamp : (struct key_stamp){.there = true, .dev = stamp->dev, .ino = stamp->ino};
+        at->writers++;
+}
+
+/* Only what was noted when it began. */
+static void end_writing_locked(struct notes *n, const struct key_stamp *stamp) REQUIRES(n->lock)
+{
+        struct note *at = find_file_locked(n, stamp);
+
+        if (!at || !at->writers)
+                return;
+        at->stamp = *stamp;
+        at->writers--;
+}
+
 void notes_writer(struct notes *n, int fd, int by)
 {
         struct key_stamp stamp;
-        struct note *at;
-        struct stat st;
 
-        if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
+        if (!look(fd, "", &stamp))
                 return;
-        key_stamp_of(&st, &stamp);
         mutex_lock(&n->lock);
         n->count++;
-        at = of_file_locked(n, &stamp);
-        /* What it is before the first write may be the host's. */
-        if (by < 0 || at->writers) {
-                at->stamp = stamp;
-        } else {
-                at->stamp = (struct key_stamp){.there = true, .dev = stamp.dev, .ino = stamp.ino};
-        }
         if (by > 0)
-                at->writers++;
-        else if (at->writers)
-                at->writers--;
+                begin_writing_locked(n, &stamp);
+        else
+                end_writing_locked(n, &stamp);
         mutex_unlock(&n->lock);
 }
 

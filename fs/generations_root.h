@@ -139,6 +139,9 @@ void generations_remove_gone(struct generations *g, bool all);
 /* There is something to count, remove or write down. Any thread. */
 void generations_want_sweep(struct generations *g);
 
+/* Is git changing the checkout, on the host or through a mount? Any thread. */
+bool generations_git_is_busy(const struct generations *g);
+
 /* End and join the threads. */
 void generations_stop(struct generations *g);
 

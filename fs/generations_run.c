@@ -177,6 +177,13 @@ static bool git_is_busy(int git)
         return git >= 0 && fstatat(git, "index.lock", &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+bool generations_git_is_busy(const struct generations *g)
+{
+        CLEANUP_FD int git = open_git(g);
+
+        return git_is_busy(git);
+}
+
 static void wait_for_quiet_locked(struct generations *g) REQUIRES(g->lock)
 {
         while (!g->stop) {

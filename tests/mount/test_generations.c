@@ -20,6 +20,12 @@ static const struct variant ways[] = {
         {.backing = ON_EXT4, .transport = BY_DEV, .watch = WATCH_BY_FANOTIFY, .options = "coherence=strict"},
 };
 
+static const struct variant root_ways[] = {
+        {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY},
+        {.backing = ON_TMPFS, .transport = BY_DEV, .watch = WATCH_BY_INOTIFY},
+        {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_INOTIFY, .profile = PROFILE_DATA},
+};
+
 static const struct variant two_ways[] __attribute__((unused)) = {
         {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY},
         {.backing = ON_TMPFS, .transport = BY_DEV, .watch = WATCH_BY_INOTIFY},
@@ -465,8 +471,13 @@ static int shell(struct fixture *f, const char *script)
                           NULL, NULL, 0);
 }
 
-CASE_UNMOUNTED(generations, follow_the_branch, two_ways)
+/* On the host or in a container. */
+CASE_UNMOUNTED(generations, follow_the_branch, root_ways)
 {
+        static const char *const checkouts[][2] = {
+                {"git -C \"$0\" checkout -q one", "git -C \"$0\" checkout -q two"},
+                {"git -C \"$1\" checkout -q one", "git -C \"$1\" checkout -q two"},
+        };
         static const char make[] = "cd \"$0\"; git init -q -b one .; git config user.email a@b; git config user.name n;"
                                    "for i in $(seq 300); do echo $i >f$i; done; echo one >package-lock.json;"
                                    "git add f* package-lock.json; git commit -qm one; git checkout -qb two;"
@@ -478,10 +489,10 @@ CASE_UNMOUNTED(generations, follow_the_branch, two_ways)
         must(shell(f, "git -C \"$0\" checkout -q one") == 0, "checkout");
         must_show(f, NULL);
         act(f, act_install, "one");
-        for (int i = 0; i < 5; i++) {
-                must(shell(f, "git -C \"$0\" checkout -q two") == 0, "checkout");
+        for (size_t i = 0; i < 5 * ARRAY_LEN(checkouts); i++) {
+                must(shell(f, checkouts[i % ARRAY_LEN(checkouts)][1]) == 0, "checkout");
                 must_show(f, "two");
-                must(shell(f, "git -C \"$0\" checkout -q one") == 0, "checkout");
+                must(shell(f, checkouts[i % ARRAY_LEN(checkouts)][0]) == 0, "checkout");
                 must_show(f, "one");
         }
 }
