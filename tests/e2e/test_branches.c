@@ -10,6 +10,7 @@
 #define SCRIPT_FILE "branches.sh"
 #define DEVELOPER 1000
 #define SWITCHES 20
+#define SWITCHES_INSIDE 4
 
 static const struct variant branch_variants[] = {
         {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY, .owner = DEVELOPER},
@@ -21,14 +22,20 @@ static const char *step(struct fixture *f, const char *dir, const char *name)
         return tool(f, dir, SCRIPT_FILE, name);
 }
 
-/* On the host. When this returns, the mount shows what follows of it. */
-static void checkout(struct fixture *f, const char *branch)
+/* When this returns, the mount shows what follows of it. */
+static void checkout_in(struct fixture *f, const char *dir, const char *branch)
 {
         char text[64];
 
         snprintf(text, sizeof(text), "checkout %s", branch);
-        step(f, f->src, text);
+        step(f, dir, text);
         fixture_wait(f);
+}
+
+/* On the host. */
+static void checkout(struct fixture *f, const char *branch)
+{
+        checkout_in(f, f->src, branch);
 }
 
 /* All there is, as it was when it was made, and made from what is beside it. */
@@ -126,10 +133,10 @@ CASE_UNMOUNTED(branches, have_each_its_own_artifacts, branch_variants)
         }
         must(strcmp(want[0], want[1]) != 0, "the branches have the same artifacts");
         fixture_mount_second(f, "");
-        for (unsigned i = 0; i < SWITCHES; i++) {
+        for (unsigned i = 0; i < SWITCHES + SWITCHES_INSIDE; i++) {
                 size_t b = i % ARRAY_LEN(branches);
 
-                checkout(f, branches[b]);
+                checkout_in(f, i < SWITCHES ? f->src : f->mnt, branches[b]);
                 must_show(f, f->mnt, want[b], branches[b]);
                 must_show(f, f->second, want[b], branches[b]);
                 for (size_t r = 0; r < ARRAY_LEN(readers); r++)
