@@ -43,13 +43,13 @@ static bool has_gate(const struct fs_mount *m)
         return m->overlay && m->overlay->by_copy;
 }
 
-void cross_enter(struct fs_mount *m)
+void cross_enter(struct fs_mount *m) NO_THREAD_CHECK
 {
         if (has_gate(m))
                 rwlock_read(&m->overlay->gate);
 }
 
-void cross_leave(struct fs_mount *m)
+void cross_leave(struct fs_mount *m) NO_THREAD_CHECK
 {
         if (!has_gate(m))
                 return;

@@ -327,7 +327,7 @@ bool node_rebind(struct node_table *t, struct node *n, const struct ident *ident
         return can;
 }
 
-bool node_drop(struct node_table *t, struct node *n, uint64_t count)
+bool node_drop(struct node_table *t, struct node *n, uint64_t count) NO_THREAD_CHECK
 {
         uint64_t refs = atomic_load(&n->refs);
         struct shard *s;

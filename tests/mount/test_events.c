@@ -230,3 +230,21 @@ CASE_UNMOUNTED(events, do_not_swallow_what_others_do, watching)
                 }
         }
 }
+
+static const struct variant turned_off[] = {
+        {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY, .options = "replay=off"},
+};
+
+/* So it is the replay that is heard in the others. */
+CASE_UNMOUNTED(events, are_none_without_replay, turned_off)
+{
+        struct ear e;
+
+        furnish(f);
+        fixture_mount(f);
+        e = listen_at(at(f->mnt, "p"));
+        put_text(at(f->src, "p/file"), "changed");
+        fixture_wait(f);
+        must(!*hear(&e), "heard: %s", hear(&e));
+        close(e.fd);
+}
