@@ -192,7 +192,9 @@ static void know_noted(struct generations *g)
 {
         struct stat st;
 
-        if (fstatat(g->o->moving_fd, NOTED_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        /* Its time tells when. */
+        (void)renameat(g->o->moving_fd, NOTED_NAME, g->o->moving_fd, NOTED_BEFORE_NAME);
+        if (fstatat(g->o->moving_fd, NOTED_BEFORE_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0)
                 g->noted_ns = st.st_mtim.tv_sec * 1000000000LL + st.st_mtim.tv_nsec;
 }
 

@@ -21,7 +21,7 @@
 #define NS_PER_S 1000000000LL
 #define PUT_OFF_MAX 200U
 /* How much older than the change that it was about the trace of a note may be, and younger, when its process was killed in between. */
-#define NOTE_LEAD_NS (10 * NS_PER_S)
+#define NOTE_LEAD_NS (2 * NS_PER_S)
 #define NOTE_LAG_NS NS_PER_S
 
 /* The directory that a root is in, relative to the source. */
@@ -319,6 +319,8 @@ void root_verify_locked(struct generations *g, struct root *r)
         if (rc == 0)
                 take_files(r, &files);
         key_files_release(&files);
+        if (g->noted_ns && !r->verified)
+                (void)unlinkat(g->o->moving_fd, NOTED_BEFORE_NAME, 0);
         r->verified = true;
 }
 

@@ -22,6 +22,8 @@
 #define TOUCHED_MAX 256U
 /* In moving/, while something is noted that has not been looked at. */
 #define NOTED_NAME "noted"
+/* The same of an earlier process, until the first root has been looked at. */
+#define NOTED_BEFORE_NAME "noted-before"
 
 /* One of a root's. */
 struct kept {

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -255,6 +256,7 @@ static void play(unsigned long long seed)
         worker = child_start(NULL, work, &seed);
         nanosleep(&life, NULL);
         kill_both(worker);
+        must(umount2(f->mnt, MNT_DETACH) == 0, "umount %s", f->mnt);
         fixture_mount(f);
         fixture_wait(f);
         if (atomic_load(&progress->installed) && !atomic_load(&progress->unsure))
@@ -268,7 +270,8 @@ static void play(unsigned long long seed)
 
 int main(int argc, char **argv)
 {
-        static const struct variant v = {.backing = ON_EXT4, .transport = BY_DEV, .watch = WATCH_BY_FANOTIFY, .life = 3600};
+        static const struct variant v = {
+                .backing = ON_EXT4, .transport = BY_DEV, .watch = WATCH_BY_FANOTIFY, .life = 3600, .options = "replay=off"};
         int rounds = argc > 1 ? atoi(argv[1]) : ROUNDS;
         unsigned long long seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
 
