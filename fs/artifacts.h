@@ -97,6 +97,11 @@ int generations_adopt(struct overlay *o, const char *prepared, const char *path,
  * anew. */
 void generations_recheck(struct overlay *o, const char *path);
 
+/* The host renamed `name` in the source's directory `dir`, and it is `to_name` in `to_dir` now: if it is a directory, its artifacts follow.
+ * True if there were any: then every mount is to be told all. The watch's thread, before it tells the mounts. */
+bool overlay_host_moved(struct overlay *o, const struct ident *dir, const char *name, size_t len, const struct ident *to_dir,
+                        const char *to_name, size_t to_len);
+
 /* A directory of the source was renamed, and its part of tree/ with it: the generations of the roots in it follow. */
 void generations_moved(struct overlay *o, const char *from, const char *to);
 

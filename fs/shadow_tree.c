@@ -124,3 +124,38 @@ void shadow_tree_followed(struct overlay *o, const char *from, const char *to, b
         generations_moved(o, to, from);
         generations_moved(o, between, to);
 }
+
+/* Where `name` of the source's directory is; its descriptor in *fd. 0 or -errno. */
+static int host_path(const struct overlay *o, const struct ident *dir, const char *name, size_t len, int *fd, char text[NAME_MAX + 1],
+                     char path[PATH_MAX])
+{
+        if (len > NAME_MAX || !o->source_layer.by_handle)
+                return -EOPNOTSUPP;
+        memcpy(text, name, len);
+        text[len] = '\0';
+        *fd = ident_open(o->source_layer.root_fd, dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        return *fd < 0 ? *fd : layer_path_of(&o->source_layer, *fd, text, path);
+}
+
+bool overlay_host_moved(struct overlay *o, const struct ident *dir, const char *name, size_t len, const struct ident *to_dir,
+                        const char *to_name, size_t to_len)
+{
+        char from[PATH_MAX], to[PATH_MAX], from_text[NAME_MAX + 1], to_text[NAME_MAX + 1];
+        CLEANUP_FD int from_fd = -1;
+        CLEANUP_FD int to_fd = -1;
+        CLEANUP_FD int shadow = -1;
+        bool moved = false;
+        struct stat st;
+
+        if (host_path(o, dir, name, len, &from_fd, from_text, from) < 0 || host_path(o, to_dir, to_name, to_len, &to_fd, to_text, to) < 0)
+                return false;
+        rwlock_write(&o->paths);
+        shadow = overlay_shadow(o, from);
+        /* It may have been renamed again since; and what is there by now has its own. */
+        if (shadow >= 0 && !is_there(from_fd, from_text) && fstatat(to_fd, to_text, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
+                moved = shadow_tree_follow(o, from, to, false) == 0;
+        rwlock_write_end(&o->paths);
+        if (moved)
+                shadow_tree_followed(o, from, to, false);
+        return moved;
+}

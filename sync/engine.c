@@ -112,11 +112,16 @@ static void sink_entry(void *arg, const void *origin, const struct watch_name *a
 static void sink_moved(void *arg, const void *origin, const struct watch_name *from, const struct watch_name *to)
 {
         struct engine *e = arg;
+        struct overlay *o = origin ? NULL : atomic_load(&e->overlay);
+        bool with_artifacts = o && overlay_host_moved(o, from->dir, from->name, from->len, to->dir, to->name, to->len);
 
         FOR_EACH_MOUNT(e, m)
         {
                 if (m != origin)
                         fs_host_moved(m, from->dir, from->name, from->len, to->dir, to->name, to->len);
+                /* Somebody may have looked where they weren't yet. */
+                if (with_artifacts)
+                        fs_tell_all(m);
         }
 }
 

@@ -300,6 +300,24 @@ OVERLAY_CASE(cross, orphans_in_the_way_are_kept_aside)
              "the orphan is lost");
 }
 
+OVERLAY_CASE(cross, the_hosts_renames_are_followed)
+{
+        const char *path = f->variant.watch == WATCH_BY_FANOTIFY ? "tree/deep/moved/x.art" : "tree/pkg/x.art";
+
+        mount_with_rules(f);
+        put_text(at(f->mnt, "pkg/x.art"), "x");
+        must(mkdir(at(f->src, "deep"), 0755) == 0, "mkdir");
+        must(child_exec((const char *const[]){"mv", at(f->src, "pkg"), keep(at(f->src, "deep/moved")), NULL}, NULL, NULL, NULL, 0) == 0,
+             "mv on the host");
+        fixture_wait(f);
+        must_be(in_overlay(f, path), "x");
+        must_be(at(f->mnt, "deep/moved/file"), "the source's");
+        if (f->variant.watch == WATCH_BY_FANOTIFY)
+                must_be(at(f->mnt, "deep/moved/x.art"), "x");
+        else
+                must_be_absent(at(f->mnt, "deep/moved/x.art"));
+}
+
 OVERLAY_CASE(cross, the_other_mount_follows)
 {
         CLEANUP_FD int fd = -1;
