@@ -7,6 +7,7 @@
 
 #include "cache/base/fd.h"
 #include "fs/later.h"
+#include "fs/overlay.h"
 #include "fs/place.h"
 #include "fs/privs.h"
 
@@ -17,18 +18,26 @@
 
 static int reach_path(struct fs_mount *m, struct node *n, unsigned *budget, struct held *ret);
 
+/* By the identity, for a node that is led to another object changes both, one after the other. */
+static const struct layer *layer_of_ident(const struct fs_mount *m, const struct node *n, const struct ident *ident)
+{
+        if (!m->overlay || !m->overlay->layer.fs)
+                return layer_of(m, n);
+        return ident->fs ? &m->overlay->layer : &m->source;
+}
+
 static bool is_node(const struct fs_mount *m, int fd, const struct node *n)
 {
         struct ident is = node_ident(m->nodes, n);
         struct ident ident;
 
-        return layer_ident(layer_of(m, n), fd, "", &ident) == 0 && ident_equal(&ident, &is);
+        return layer_ident(layer_of_ident(m, n, &is), fd, "", &ident) == 0 && ident_equal(&ident, &is);
 }
 
 static int open_by_handle(struct fs_mount *m, const struct node *n)
 {
-        const struct layer *l = layer_of(m, n);
         struct ident ident = node_ident(m->nodes, n);
+        const struct layer *l = layer_of_ident(m, n, &ident);
         int fd;
 
         if (!l->by_handle)
