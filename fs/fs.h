@@ -62,6 +62,7 @@ struct fs_stats {
         uint64_t fds, fds_max;                                     /* descriptors held for nodes, and the bound */
         uint64_t pinned;                                           /* of these, kept for unlinked or otherwise unreachable nodes */
         uint64_t told_entries, told_content, told_attrs, told_all; /* invalidations sent */
+        bool replays;                                              /* for those who watch the mount */
         uint64_t replayed;                                         /* changes on the host that the mount's watchers could hear of */
         uint64_t chowns_ignored;                                   /* by squash */
         uint64_t requests;                                         /* all of them */

@@ -58,6 +58,7 @@ void fs_mount_stats(struct fs_mount *m, struct fs_stats *ret)
                 .told_content = atomic_load(&m->told_content),
                 .told_attrs = atomic_load(&m->told_attrs),
                 .told_all = atomic_load(&m->told_all),
+                .replays = m->injector != NULL,
                 .replayed = atomic_load(&m->replayed),
                 .chowns_ignored = atomic_load(&m->chowns_ignored),
         };

@@ -279,7 +279,8 @@ int fs_mount_new(const struct fs_options *options, struct fs_mount **ret, char *
                 rc = -ENOMEM;
         if (rc == 0 && options->profile == FS_PROFILE_DATA)
                 rc = backings_new(&m->backings);
-        if (rc == 0 && options->replay)
+        /* Where files move between the layers by being copied, a replay may come between what is stored through a mapping and the copy. */
+        if (rc == 0 && options->replay && !(m->overlay && m->overlay->by_copy))
                 rc = injector_new(&m->injector);
         if (rc == 0)
                 rc = make_root(m);

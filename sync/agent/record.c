@@ -13,12 +13,14 @@
 #include <unistd.h>
 
 #include "cache/base/fd.h"
+#include "sync/agent/mountinfo.h"
 #include "sync/serve/json.h"
 
 #define SUFFIX ".agent"
 #define FRESH_SUFFIX SUFFIX ".new"
 #define RECORD_MAX (1024 * 1024)
 #define RECORD_VERSION 2
+#define DYING_SOON_MS 1000
 #define DYING_MS 10000
 
 static void record_release(struct record *r)
@@ -135,14 +137,32 @@ static bool is_dying(pid_t pid)
         return after_name && (strncmp(after_name, ") Z", 3) == 0 || strncmp(after_name, ") X", 3) == 0);
 }
 
-/* Let it finish: what it leaves is clear afterwards. */
-static void wait_dying(pid_t pid)
+/* A thread of it may wait for an answer from its own mount, beyond killing, and so keep everybody else waiting too. */
+static void free_dying(const struct record *records, size_t count)
 {
-        CLEANUP_FD int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+        struct mount_list mounts;
+
+        if (mount_list_read(&mounts))
+                return;
+        for (size_t i = 0; i < count; i++) {
+                const struct mount_entry *m = records[i].mountpoint ? mount_at(&mounts, records[i].mountpoint) : NULL;
+
+                if (m && mount_is_dsfs(m))
+                        (void)mount_abort(m->dev);
+        }
+        mount_list_release(&mounts);
+}
+
+/* Let the agent of these finish: what it leaves is clear afterwards. */
+static void wait_dying(const struct record *records, size_t count)
+{
+        CLEANUP_FD int fd = (int)syscall(SYS_pidfd_open, records->pid, 0);
         struct pollfd p = {.fd = fd, .events = POLLIN};
 
-        if (fd >= 0 && is_dying(pid))
-                (void)poll(&p, 1, DYING_MS);
+        if (fd < 0 || !is_dying(records->pid) || poll(&p, 1, DYING_SOON_MS) != 0)
+                return;
+        free_dying(records, count);
+        (void)poll(&p, 1, DYING_MS);
 }
 
 /* -ENOENT when it has gone meanwhile. */
@@ -163,7 +183,7 @@ static int read_record(int dirfd, const char *name, struct record_list *l)
         if (rc == 0 && like.alive && l->records[first].pid > 0) {
                 CLEANUP_FD int again = -1;
 
-                wait_dying(l->records[first].pid);
+                wait_dying(&l->records[first], l->count - first);
                 again = open_record(dirfd, name, &like.alive);
                 for (size_t i = first; i < l->count; i++)
                         l->records[i].alive = again >= 0 && like.alive;

@@ -162,7 +162,7 @@ json_t *report_seat(struct seat *s)
         json_object_set_new(m, "chowns_ignored", json_integer((json_int_t)fs.chowns_ignored));
         add_view(m, &s->options);
         json_object_set_new(m, "told", told_json(&fs));
-        json_object_set_new(m, "replay", json_boolean(s->options.replay && engine_sees_how(a->engine)));
+        json_object_set_new(m, "replay", json_boolean(fs.replays));
         json_object_set_new(m, "replayed", json_integer((json_int_t)fs.replayed));
         json_object_set_new(m, "requests_total", json_integer((json_int_t)fs.requests));
         json_object_set_new(m, "requests", requests_json(s));

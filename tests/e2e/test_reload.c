@@ -6,8 +6,8 @@
 #include "tests/e2e/tool.h"
 
 static const struct variant reload_variants[] = {
-        {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY},
-        {.backing = ON_EXT4, .transport = BY_DEV, .watch = WATCH_BY_FANOTIFY},
+        {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY, .options = "replay=on"},
+        {.backing = ON_EXT4, .transport = BY_DEV, .watch = WATCH_BY_FANOTIFY, .options = "replay=on"},
 };
 
 /* The step with the source as its argument. */

@@ -138,8 +138,8 @@ static void furnish(struct fixture *f)
 }
 
 static const struct variant watching[] = {
-        {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY},
-        {.backing = ON_TMPFS, .transport = BY_DEV, .watch = WATCH_BY_FANOTIFY},
+        {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY, .options = "replay=on"},
+        {.backing = ON_TMPFS, .transport = BY_DEV, .watch = WATCH_BY_FANOTIFY, .options = "replay=on"},
 };
 
 static void compare_steps(struct fixture *f, const char *bind)
