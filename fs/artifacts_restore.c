@@ -16,6 +16,7 @@
 #include "cache/base/fd.h"
 #include "cache/base/log.h"
 #include "fs/artifacts_saved.h"
+#include "fs/generations.h"
 
 #define INO_MAX 32
 #define NEW "new"
@@ -66,6 +67,9 @@ static int prepare_root(struct overlay *o, int from, int stage, size_t i, const 
         rc = has ? artifacts_rule(o, path, S_ISDIR(st.st_mode), &rule, why) : 0;
         if (rc < 0)
                 return rc;
+        /* What is replaced is the generation that the key stands for now, which nobody may have looked at yet. */
+        if (has && rule->key_count && o->generations)
+                generations_meet(o->generations, path, rule, false);
         parent = disk_parent(o, path, has, &base);
         if (parent < 0 && (has || parent != -ENOENT))
                 return disk_say(why, parent, "%s can't be restored: the directory that it is in is not there in %s", path, o->source);
