@@ -43,8 +43,11 @@ check: ## install what is missing, build, run every test that needs no container
 	@$(MAKE) --no-print-directory $(JOBS) $(BUILD)/dsfs tests
 	@$(MAKE) --no-print-directory check-built
 
+# SHORT=1 leaves out those that take long and mostly run other programs' code, for a second run under a sanitizer.
+LONG_PROGS = $(patsubst %,$(OUT)/tests/mount/test_%,fds git leavings) $(CONFORM)
+
 check-built:
-	DSFS_CONFORM=quick $(RUN_TESTS) $(CRITERION_PROGS) $(STRESS_PROGS) $(CONFORM)
+	DSFS_CONFORM=quick $(RUN_TESTS) $(filter-out $(if $(SHORT),$(LONG_PROGS)),$(CRITERION_PROGS) $(STRESS_PROGS) $(CONFORM))
 
 # `make check` has a part of it (DSFS_CONFORM=quick).
 check-conform: $(OUT)/dsfs $(CONFORM) ## every call on every kind of file, in the mount and in its backing, in all combinations
