@@ -9,8 +9,6 @@ install() {
         cp "$E2E"/npm/package*.json .
         npm_ci
         printf 'console.log("running 0");\nsetInterval(() => {}, 1000);\n' >app.js
-        printf 'export const n = 0;\n' >main.mjs
-        printf '.a { width: 0px; }\n' >style.scss
         printf 'first\n' >log.txt
         mkdir -p seen
         printf 'const w = require("chokidar").watch("seen", {ignoreInitial: true}); w.on("all", (e, p) => console.log(e, p));
@@ -66,33 +64,6 @@ all() {
         watch node-watch "running 0" running edit_app node --watch app.js
         watch chokidar ready "add seen/number" edit_seen node look.js
         rm -r "$E2E_LOGS"
-}
-
-# sass and rollup say nothing of what is in a file: their output does.
-compiled() {
-        local n log pid
-        host=$1
-        log=$(mktemp "$E2E_CACHE/compiled.XXXXXX")
-        setsid sass --watch --no-source-map style.scss style.css >"$log" 2>&1 </dev/null &
-        pid=$!
-        await "$log" "Sass is watching for changes"
-        for n in $(seq "$EDITS"); do
-                printf '.a { width: %dpx; }\n' "$n" >"$host/style.scss"
-                until grep -qs "width: ${n}px" style.css; do inotifywait -qq -t 1 . || true; done
-        done
-        kill -- -"$pid"
-        wait "$pid" || true
-        setsid rollup -w main.mjs --file bundle.js --format cjs >"$log.2" 2>&1 </dev/null &
-        pid=$!
-        await "$log.2" "created bundle.js"
-        for n in $(seq "$EDITS"); do
-                printf 'export const n = %d;\n' "$n" >"$host/main.mjs"
-                until grep -qs "n = $n;" bundle.js; do inotifywait -qq -t 1 . || true; done
-        done
-        kill -- -"$pid"
-        wait "$pid" || true
-        rm "$log" "$log.2"
-        echo compiled
 }
 
 "$@"

@@ -24,5 +24,4 @@ CASE_WITH(reload, once_for_each_edit_on_the_host, reload_variants)
         tool(f, f->base, "npm.sh", "fetch");
         tool(f, f->mnt, "reload.sh", "install");
         fputs(tool(f, f->mnt, "reload.sh", on_host(f, "all")), stderr);
-        fputs(tool(f, f->mnt, "reload.sh", on_host(f, "compiled")), stderr);
 }

@@ -663,12 +663,14 @@ Test(cli_artifacts, a_full_disk_leaves_all_as_it_was)
 /* Run the command under strace, which kills it at the n-th call of that kind. Whether it was. */
 static bool killed_at(const char *call, unsigned n, const char *const command[])
 {
-        const char *argv[24] = {"strace", "-f", "-qq", "-o", "/dev/null", "-e"};
-        char trace[64], inject[96];
+        char trace[64], inject[96], asan[512];
+        const char *argv[26] = {"strace", "-f", "-qq", "-o", "/dev/null", "-E", asan, "-e"};
         struct proc_result *r = malloc(sizeof(*r));
-        size_t i = 6;
+        size_t i = 8;
         int status;
 
+        /* What is traced can't be searched for leaks. */
+        snprintf(asan, sizeof(asan), "ASAN_OPTIONS=%s:detect_leaks=0", getenv("ASAN_OPTIONS") ? getenv("ASAN_OPTIONS") : "");
         snprintf(trace, sizeof(trace), "trace=%s", call);
         snprintf(inject, sizeof(inject), "inject=%s:signal=KILL:when=%u", call, n);
         argv[i++] = trace;
