@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <glob.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -214,7 +215,8 @@ static int keep_moving(void *arg)
         struct dice d = {m->seed};
         struct statfs fs;
 
-        while (statfs(fixture->mnt, &fs) == 0) {
+        /* MNT_FORCE may have unmounted it. */
+        while (statfs(fixture->mnt, &fs) == 0 && fs.f_type == FUSE_SUPER_MAGIC) {
                 if (m->number == 0 && dice_roll(&d, 4) == 0)
                         move_place(&d);
                 else
