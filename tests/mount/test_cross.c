@@ -92,20 +92,7 @@ OVERLAY_CASE(cross, what_is_there_is_replaced_or_not)
         }
 }
 
-/* Without replays: a replay of what the agent itself does may change the size of what is mapped. */
-static const struct variant unreplayed[] = {
-        {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY, .owner = OVERLAY_OWNER, .options = "replay=off"},
-        {.backing = ON_TMPFS, .transport = BY_URING, .watch = WATCH_BY_INOTIFY, .owner = OVERLAY_OWNER, .options = "replay=off"},
-        {.backing = ON_TMPFS, .transport = BY_DEV, .watch = WATCH_BY_FANOTIFY, .owner = OVERLAY_OWNER, .options = "replay=off"},
-        {.backing = ON_TMPFS,
-         .transport = BY_URING,
-         .watch = WATCH_BY_FANOTIFY,
-         .profile = PROFILE_DATA,
-         .owner = OVERLAY_OWNER,
-         .options = "replay=off"},
-};
-
-CASE_UNMOUNTED(cross, open_files_are_followed, unreplayed)
+OVERLAY_CASE(cross, open_files_are_followed)
 {
         CLEANUP_FD int fd = -1;
         char text[32] = "";
