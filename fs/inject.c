@@ -239,8 +239,7 @@ static bool touch_file(struct fs_mount *m, int dirfd, const char *name, const st
 {
         const struct timespec modified[2] = {{.tv_nsec = UTIME_OMIT}, st->st_mtim};
         const struct timespec both[2] = {st->st_atim, st->st_mtim};
-        /* What is passed through would open the backing, for the host's watchers to see. */
-        bool open_it = (how & FS_HOST_CLOSED) && S_ISREG(st->st_mode) && !m->backings;
+        bool open_it = (how & FS_HOST_CLOSED) && S_ISREG(st->st_mode);
         CLEANUP_FD int fd = open_on(m, dirfd, name, open_it ? O_WRONLY | O_NONBLOCK | O_NOCTTY : O_PATH);
 
         if (fd < 0 && open_it)

@@ -42,3 +42,8 @@ bool inject_make(struct fs_mount *m, fuse_req_t req, fuse_ino_t parent, const ch
 bool inject_remove(struct fs_mount *m, fuse_req_t req, struct node *dir, const char *name);
 bool inject_rename(struct fs_mount *m, fuse_req_t req, struct node *dir, const char *name, struct node *to_dir, const char *to_name);
 bool inject_setattr(struct fs_mount *m, fuse_req_t req, struct node *n);
+
+/* Of the data profile only: in the other no OPEN comes. */
+bool inject_open(struct fs_mount *m, fuse_req_t req, const struct node *n, struct fuse_file_info *fi);
+/* Is what a RELEASE is about one of ours? */
+bool inject_is_open(const struct fuse_file_info *fi);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fs/backing.h"
 #include "fs/entry.h"
 #include "fs/inject.h"
 #include "fs/inject_work.h"
@@ -167,4 +168,29 @@ bool inject_setattr(struct fs_mount *m, fuse_req_t req, struct node *n)
         else
                 fuse_reply_attr(req, &st, 0);
         return true;
+}
+
+/* The handle of what is opened here; files that are passed through have none. */
+#define OPEN_HANDLE 1U
+
+/* Past the kernel's cache, for that is a kind of open that bears any other beside it; and with no backing file, which the host's watchers
+ * would see opened and closed. Where somebody has the file open the kernel would want just that. */
+bool inject_open(struct fs_mount *m, fuse_req_t req, const struct node *n, struct fuse_file_info *fi)
+{
+        struct expected e;
+
+        if (!is_ours(m, req, &e))
+                return false;
+        if (e.what != EXPECT_SETATTR || n != e.node || backing_is_open(m, n))
+                return refuse(req);
+        fi->fh = OPEN_HANDLE;
+        fi->direct_io = 1;
+        fi->keep_cache = 1;
+        fuse_reply_open(req, fi);
+        return true;
+}
+
+bool inject_is_open(const struct fuse_file_info *fi)
+{
+        return fi->fh == OPEN_HANDLE;
 }

@@ -10,6 +10,7 @@
 
 #include "fs/backing.h"
 #include "fs/cross.h"
+#include "fs/inject.h"
 #include "fs/later.h"
 #include "fs/offload.h"
 #include "fs/ops.h"
@@ -43,7 +44,10 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         struct fs_mount *m = worker_serve(req, OP_OPEN);
 
         if (backing_in_use(m)) {
-                open_passed(req, m, mount_node(m, ino), fi);
+                struct node *n = mount_node(m, ino);
+
+                if (!n || !inject_open(m, req, n, fi))
+                        open_passed(req, m, n, fi);
                 return;
         }
         /* Said once, the kernel doesn't ask again, unless it is not to keep pages from one open to the next. */
@@ -60,7 +64,7 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         struct fs_mount *m = worker_serve(req, OP_RELEASE);
         struct node *n = mount_node(m, ino);
 
-        if (n && backing_in_use(m))
+        if (n && backing_in_use(m) && !inject_is_open(fi))
                 backing_close(m, req, n, fi->flags);
         fuse_reply_err(req, 0);
 }

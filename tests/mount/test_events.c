@@ -196,6 +196,28 @@ CASE_UNMOUNTED(events, come_after_what_they_are_about, watching)
         close(e.fd);
 }
 
+/* The data profile opens what is replayed in a way of its own, which has to bear with all that have the file open. */
+CASE_UNMOUNTED(events, come_to_what_is_open, watching)
+{
+        CLEANUP_FD int reader = -1, writer = -1;
+        char text[16] = "";
+        struct ear e;
+
+        furnish(f);
+        fixture_mount(f);
+        e = listen_at(at(f->mnt, "p"));
+        reader = open(at(f->mnt, "p/file"), O_RDONLY | O_CLOEXEC);
+        must(reader >= 0, "open");
+        run_in(at(f->src, "p"), "printf ' more' >> file");
+        fixture_wait(f);
+        must(strstr(hear(&e), "MODIFY file"), "heard nothing");
+        must(pread(reader, text, sizeof(text) - 1, 0) == 9 && strcmp(text, "file more") == 0, "it says %s", text);
+        writer = open(at(f->mnt, "p/file"), O_WRONLY | O_CLOEXEC);
+        must(writer >= 0 && pwrite(writer, "FILE", 4, 0) == 4, "write");
+        run_in(at(f->src, "p"), "test \"$(cat file)\" = 'FILE more'");
+        close(e.fd);
+}
+
 /* Doing the same on both sides at once: what a container does has its effect, and what the host did isn't done twice. */
 CASE_UNMOUNTED(events, do_not_swallow_what_others_do, watching)
 {
