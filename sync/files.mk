@@ -14,6 +14,7 @@ SYNC_SRCS += \
 	sync/serve/control.c \
 	sync/serve/json.c \
 	sync/serve/registry.c \
+	sync/serve/subscriber.c \
 	sync/serve/why.c \
 	sync/agent/agent.c \
 	sync/agent/artifacts_from.c \
