@@ -10,6 +10,7 @@ SYNC_SRCS += \
 	sync/hashing.c \
 	sync/hashing_place.c \
 	sync/hashing_queue.c \
+	sync/journal.c \
 	sync/serve/client.c \
 	sync/serve/control.c \
 	sync/serve/json.c \

@@ -49,7 +49,9 @@ struct change {
 
 /* Ends a batch. Texts are borrowed during the call; they are bytes, and cut at JOURNAL_TEXT_MAX. */
 struct settled {
-        uint64_t changes; /* of the batch; counted by the journal, whatever is given to it */
+        /* Of the batch; counted by the journal, whatever is given to it. One with no changes is no reason to reload anything. */
+        uint64_t changes; /* without the touches */
+        uint64_t touches;
         bool has_root;
         struct content root;
         const char *operation;          /* git: "checkout", "rebase", "merge", "commit", "stash", "reset", …; NULL: none was seen */
@@ -108,7 +110,7 @@ void journal_on_news(struct journal *j, void (*news)(void *arg), void *arg);
 struct journal_stats {
         uint64_t records, bytes; /* held */
         uint64_t forgotten;      /* records, for want of room, ever */
-        uint64_t changes;        /* ever */
+        uint64_t changes;        /* and touches, ever */
         uint64_t batches;        /* that settled, ever */
         uint64_t lost;           /* how often continuity was */
         bool open;               /* a batch is */

@@ -70,3 +70,4 @@ E2E_TESTS += tests/e2e/test_image.c
 MOUNT_TESTS += tests/mount/test_overlay.c tests/mount/test_cross.c
 STRESS += tests/stress/moves.c
 E2E_TESTS += tests/e2e/test_reload.c
+UNIT_TESTS += tests/unit/test_journal.c

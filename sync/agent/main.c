@@ -21,6 +21,7 @@
  *   sync/serve/   control.c       the control socket    registry.c  requests and answers    client.c  the other end
  *                 json.c          names are bytes       why.c       sentences that explain failures
  *   sync/         hashing.c       keeps the root hash true to the source (hashing_queue.c, hashing_place.c: what to look at)
+ *                 journal.c       what has changed, in order, for as long as there is room
  *                 engine.c        tells mounts what the watch sees    watch*.c  sees every change of the source
  *   fs/           fs.h            what the kernel sees: a mount
  *   cache/base/                   descriptors, locks, log, identity of files

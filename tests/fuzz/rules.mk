@@ -22,6 +22,7 @@ $(eval $(call fuzz_target,config,$(addprefix sync/agent/,config.c config_artifac
 	sync/serve/why.c $(addprefix fs/,rules.c patterns.c finder.c glob.c) cache/base/fd.c cache/base/thread.c))
 $(eval $(call fuzz_target,ignore,$(addprefix sync/agent/,ignore_file.c rule_list.c) $(addprefix fs/,rules.c patterns.c finder.c glob.c) \
 	cache/base/fd.c cache/base/thread.c))
+$(eval $(call fuzz_target,clock,sync/journal.c cache/base/thread.c))
 
 check-fuzz: $(FUZZ_PROGS) ## each fuzz target: its corpus, then FUZZ_SECONDS=20 of fuzzing
 	tests/fuzz/run '$(FUZZ_SECONDS)' $(FUZZ_PROGS)
