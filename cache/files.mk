@@ -1,5 +1,6 @@
 CACHE_SRCS := \
 	cache/base/fd.c \
+	cache/base/gitdir.c \
 	cache/base/ident.c \
 	cache/base/log.c \
 	cache/base/thread.c \

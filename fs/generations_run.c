@@ -12,6 +12,7 @@
 
 #include "cache/base/err.h"
 #include "cache/base/fd.h"
+#include "cache/base/gitdir.h"
 #include "fs/generations_root.h"
 
 #define NS_PER_MS 1000000ULL
@@ -20,8 +21,6 @@
 #define PATIENCE_NS (20 * NS_PER_MS)
 #define GIT_STEP_NS NS_PER_MS
 #define GIT_PATIENCE_NS (30000 * NS_PER_MS)
-#define GIT_FILE_MAX 4096U
-#define GITDIR "gitdir: "
 
 /*
  * What wakes it
@@ -154,32 +153,14 @@ static void take_touched(struct generations *g)
  * Waiting for the right moment
  */
 
-/* The directory of git's that the source has, which a worktree has elsewhere; or -errno. */
-static int open_git(const struct generations *g)
-{
-        int root = g->o->source_layer.root_fd;
-        CLEANUP_FREE char *text = NULL;
-        int fd = openat(root, ".git", O_PATH | O_DIRECTORY | O_CLOEXEC);
-
-        if (fd >= 0 || errno != ENOTDIR)
-                return fd < 0 ? -errno : fd;
-        if (fd_read_file(root, ".git", GIT_FILE_MAX, &text) < 0 || strncmp(text, GITDIR, strlen(GITDIR)) != 0)
-                return -ENOENT;
-        text[strcspn(text, "\n")] = '\0';
-        fd = openat(root, text + strlen(GITDIR), O_PATH | O_DIRECTORY | O_CLOEXEC);
-        return fd < 0 ? -errno : fd;
-}
-
 static bool git_is_busy(int git)
 {
-        struct stat st;
-
-        return git >= 0 && fstatat(git, "index.lock", &st, AT_SYMLINK_NOFOLLOW) == 0;
+        return git >= 0 && gitdir_has_lock(git);
 }
 
 bool generations_git_is_busy(const struct generations *g)
 {
-        CLEANUP_FD int git = open_git(g);
+        CLEANUP_FD int git = gitdir_open(g->o->source_layer.root_fd);
 
         return git_is_busy(git);
 }
@@ -199,7 +180,7 @@ static void wait_for_quiet_locked(struct generations *g) REQUIRES(g->lock)
 /* Not under g->lock, but for the wait. */
 static void wait_for_git(struct generations *g)
 {
-        CLEANUP_FD int git = open_git(g);
+        CLEANUP_FD int git = gitdir_open(g->o->source_layer.root_fd);
         unsigned long long until = clock_now_ns() + GIT_PATIENCE_NS;
         bool stop = false;
 
