@@ -36,7 +36,7 @@ UNIT_TESTS += tests/unit/test_node.c tests/unit/test_name.c tests/unit/test_slot
 STRESS += tests/stress/tables.c
 STRESS += tests/stress/overtaken.c tests/stress/come_and_go.c
 UNIT_TESTS += tests/unit/test_stay.c
-TEST_LIB_SRCS += tests/e2e/tool.c
+TEST_LIB_SRCS += tests/e2e/tool.c tests/e2e/container.c
 ARTIFACT_TESTS += tests/e2e/test_reference.c tests/e2e/test_branches.c
 E2E_TESTS += \
 	tests/e2e/test_mariadb.c \
@@ -66,7 +66,7 @@ MOUNT_TESTS += tests/mount/test_cli_artifacts.c
 MOUNT_TESTS += tests/mount/test_generations.c
 STRESS += tests/stress/generations_kill.c
 UNIT_TESTS += tests/unit/test_keys.c
-E2E_TESTS += tests/e2e/test_image.c
+E2E_TESTS += tests/e2e/test_image.c tests/e2e/test_container.c
 MOUNT_TESTS += tests/mount/test_overlay.c tests/mount/test_cross.c
 STRESS += tests/stress/moves.c
 E2E_TESTS += tests/e2e/test_reload.c

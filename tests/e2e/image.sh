@@ -22,8 +22,4 @@ installed() {
         npx --offline rollup --version
 }
 
-no_containers() {
-        docker ps -aq | wc -l
-}
-
 "$@"
