@@ -8,6 +8,7 @@
 
 #include "cache/base/err.h"
 #include "cache/base/thread.h"
+#include "cache/guard.h"
 #include "cache/scan.h"
 #include "cache/scope.h"
 #include "cache/store.h"
@@ -119,6 +120,11 @@ int cache_update(struct cache *c, const char *const paths[], size_t count, const
         rc = scan(c, scope, watcher, ret);
         scope_free(scope);
         return rc;
+}
+
+int cache_look(const char *dir, const char **why)
+{
+        return guard_look(dir, why);
 }
 
 enum content_kind cache_entry(struct cache *c, const char *path, struct content *ret)

@@ -59,6 +59,10 @@ enum cache_found {
  * REFUSED, why. */
 int cache_open(const struct cache_options *options, struct cache **ret, enum cache_found *found, char **notice);
 
+/* Whether the memory in `dir` is one that cache_open() would use. Changes nothing. 0; -EUCLEAN with *why (one phrase, static text) when it
+ * would be made anew; -EBUSY when a process keeps it up to date; or -errno (-ENOENT: there is none). */
+int cache_look(const char *dir, const char **why);
+
 /* Write down what isn't yet, and close. Takes NULL. */
 void cache_close(struct cache *c);
 

@@ -184,6 +184,26 @@ int guard_take(struct guard *g, const char *dir, enum cache_found *found, char *
         return judge(g, dir, found, notice);
 }
 
+int guard_look(const char *dir, const char **why)
+{
+        CLEANUP_FD int at = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        CLEANUP_FD int lock = at < 0 ? -1 : openat(at, "owner", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        enum state state;
+        bool there;
+
+        if (at < 0 || lock < 0)
+                return -errno;
+        if (flock(lock, LOCK_EX | LOCK_NB) < 0)
+                return -EBUSY;
+        state = read_state(at);
+        *why = look_at_data(at, &there);
+        if (!there)
+                return -ENOENT;
+        if (!*why && state != STATE_CLEAN && state != STATE_DIRTY && state != STATE_NEWER)
+                *why = distrust[state];
+        return *why ? -EUCLEAN : 0;
+}
+
 int guard_dirty(struct guard *g)
 {
         char boot[BOOT_ID_MAX];

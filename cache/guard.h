@@ -23,4 +23,7 @@ int guard_take(struct guard *g, const char *dir, enum cache_found *found, char *
 int guard_dirty(struct guard *g);
 int guard_clean(struct guard *g);
 
+/* cache_look(). */
+int guard_look(const char *dir, const char **why);
+
 void guard_release(struct guard *g);

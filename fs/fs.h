@@ -146,6 +146,9 @@ void fs_settle(struct fs_mount *m);
 
 void fs_mount_stats(struct fs_mount *m, struct fs_stats *ret);
 
+/* How often the kernel has been told something. Any thread, no lock. */
+uint64_t fs_told(struct fs_mount *m);
+
 /* Fill up to `max` counters; returns how many there are. */
 size_t fs_mount_op_counts(struct fs_mount *m, struct fs_op_count *ret, size_t max);
 

@@ -69,6 +69,11 @@ void fs_mount_stats(struct fs_mount *m, struct fs_stats *ret)
         mutex_unlock(&m->lock);
 }
 
+uint64_t fs_told(struct fs_mount *m)
+{
+        return atomic_load(&m->told_entries) + atomic_load(&m->told_content) + atomic_load(&m->told_attrs) + atomic_load(&m->told_all);
+}
+
 unsigned fs_mount_connection(struct fs_mount *m)
 {
         return m->connection;

@@ -1,6 +1,7 @@
 #include "fs/name.h"
 
 #include <malloc.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -26,7 +27,7 @@ struct shard {
         struct mutex lock;
         struct name **buckets GUARDED_BY(lock);
         uint32_t mask GUARDED_BY(lock);
-        uint32_t count GUARDED_BY(lock);
+        _Atomic uint32_t count; /* written under the lock, read by anybody */
 };
 
 struct name_index {
@@ -35,6 +36,14 @@ struct name_index {
         struct shard shards[SHARDS];
         struct mutex node_locks[NODE_LOCKS];
 };
+
+/* Under the shard's lock, which `status` doesn't take. */
+static void count_by(struct shard *s, int by)
+{
+        uint32_t was = atomic_load_explicit(&s->count, memory_order_relaxed);
+
+        atomic_store_explicit(&s->count, was + (uint32_t)by, memory_order_relaxed);
+}
 
 int name_index_new(struct name_index **ret)
 {
@@ -151,7 +160,7 @@ static void drop_locked(struct name_index *x, struct shard *s, struct name **lin
         struct name *m = *link;
 
         *link = m->next;
-        s->count--;
+        count_by(s, -1);
         atomic_fetch_sub(&x->bytes, malloc_usable_size(m) + sizeof(size_t));
         free(m);
 }
@@ -190,7 +199,7 @@ static bool put(struct name_index *x, node_id dir, const char *name, size_t len,
                 memcpy(m->text, name, len);
                 m->next = s->buckets[hash & s->mask];
                 s->buckets[hash & s->mask] = m;
-                s->count++;
+                count_by(s, 1);
         }
         m->owner = n;
         m->told = told;
@@ -298,11 +307,8 @@ uint64_t name_count(struct name_index *x)
 {
         uint64_t count = 0;
 
-        for (unsigned i = 0; i < SHARDS; i++) {
-                mutex_lock(&x->shards[i].lock);
-                count += x->shards[i].count;
-                mutex_unlock(&x->shards[i].lock);
-        }
+        for (unsigned i = 0; i < SHARDS; i++)
+                count += atomic_load_explicit(&x->shards[i].count, memory_order_relaxed);
         return count;
 }
 

@@ -16,7 +16,7 @@ struct shard {
         struct mutex lock;
         uint32_t *buckets GUARDED_BY(lock); /* indices, owned */
         uint32_t bucket_mask GUARDED_BY(lock);
-        uint32_t count GUARDED_BY(lock);
+        _Atomic uint32_t count;              /* written under the lock, read by anybody */
         uint32_t free_head GUARDED_BY(lock); /* recycled indices, linked by hash_next */
 };
 
@@ -27,6 +27,14 @@ struct node_table {
         _Atomic uint64_t bytes;
         struct shard shards[SHARDS];
 };
+
+/* Under the shard's lock, which `status` doesn't take. */
+static void count_by(struct shard *s, int by)
+{
+        uint32_t was = atomic_load_explicit(&s->count, memory_order_relaxed);
+
+        atomic_store_explicit(&s->count, was + (uint32_t)by, memory_order_relaxed);
+}
 
 static struct shard *shard_of(struct node_table *t, uint64_t hash)
 {
@@ -243,7 +251,7 @@ struct node *node_intern(struct node_table *t, const struct ident *ident, mode_t
                 atomic_store_explicit(&n->gen, atomic_load_explicit(&n->gen, memory_order_relaxed), memory_order_release);
                 n->hash_next = s->buckets[(uint32_t)hash & s->bucket_mask];
                 s->buckets[(uint32_t)hash & s->bucket_mask] = n->index;
-                s->count++;
+                count_by(s, 1);
         }
         mutex_unlock(&s->lock);
         return n;
@@ -276,7 +284,7 @@ static void unhash_locked(struct node_table *t, struct shard *s, struct node *n,
         while (*link != n->index)
                 link = &node_at(t, *link)->hash_next;
         *link = n->hash_next;
-        s->count--;
+        count_by(s, -1);
 }
 
 /* Both shards, in order; the first is the node's. */
@@ -319,7 +327,7 @@ bool node_rebind(struct node_table *t, struct node *n, const struct ident *ident
                 atomic_store(&n->place_epoch, 0);
                 n->hash_next = to->buckets[(uint32_t)hash & to->bucket_mask];
                 to->buckets[(uint32_t)hash & to->bucket_mask] = n->index;
-                to->count++;
+                count_by(to, 1);
         }
         mutex_unlock(&from->lock);
         if (to != from)
@@ -377,11 +385,8 @@ uint64_t node_count(struct node_table *t)
 {
         uint64_t count = 0;
 
-        for (unsigned i = 0; i < SHARDS; i++) {
-                mutex_lock(&t->shards[i].lock);
-                count += t->shards[i].count;
-                mutex_unlock(&t->shards[i].lock);
-        }
+        for (unsigned i = 0; i < SHARDS; i++)
+                count += atomic_load_explicit(&t->shards[i].count, memory_order_relaxed);
         return count;
 }
 

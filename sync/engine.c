@@ -38,6 +38,10 @@ struct engine {
         struct cond unused;
         char *warnings[LOSSES] GUARDED_BY(lock); /* the latest of each kind, owned */
 
+        unsigned long long taken_ns; /* when the watch read what it tells now; its thread only, as the next */
+        uint64_t told_sum;
+        struct latency latency;
+
         struct mutex touch_lock; /* held while `touch` is called */
         struct engine_touch touch GUARDED_BY(touch_lock);
 };
@@ -98,6 +102,24 @@ static unsigned host_of(unsigned how)
         return how;
 }
 
+static void sink_taken(void *arg, unsigned long long ns)
+{
+        struct engine *e = arg;
+
+        e->taken_ns = ns;
+}
+
+/* Every mount has been told of one change; only those count that it was any business of. */
+static void told(struct engine *e)
+{
+        uint64_t sum = 0;
+
+        FOR_EACH_MOUNT(e, m) sum += fs_told(m);
+        if (e->taken_ns && sum != e->told_sum)
+                latency_add(&e->latency, clock_now_ns() - e->taken_ns);
+        e->told_sum = sum;
+}
+
 static void sink_entry(void *arg, const void *origin, const struct watch_name *at, const struct ident *object, unsigned how)
 {
         struct engine *e = arg;
@@ -107,6 +129,7 @@ static void sink_entry(void *arg, const void *origin, const struct watch_name *a
                 if (m != origin)
                         fs_host_entry(m, at->dir, at->name, at->len, object, host_of(how));
         }
+        told(e);
 }
 
 static void sink_moved(void *arg, const void *origin, const struct watch_name *from, const struct watch_name *to)
@@ -123,6 +146,7 @@ static void sink_moved(void *arg, const void *origin, const struct watch_name *f
                 if (with_artifacts)
                         fs_tell_all(m);
         }
+        told(e);
 }
 
 static void tell_object(struct engine *e, const void *origin, const struct ident *object, const struct watch_name *at, unsigned how)
@@ -135,6 +159,7 @@ static void tell_object(struct engine *e, const void *origin, const struct ident
                 if (m != origin)
                         fs_host_object(m, object, at->dir, at->name, at->len, host_of(how));
         }
+        told(e);
 }
 
 static void sink_content(void *arg, const void *origin, const struct ident *file, const struct watch_name *at, unsigned how)
@@ -150,6 +175,7 @@ static void sink_content(void *arg, const void *origin, const struct ident *file
                 if (m != origin)
                         fs_tell_content(m, file);
         }
+        told(e);
 }
 
 static void sink_attr(void *arg, const void *origin, const struct ident *object, const struct watch_name *at, unsigned how)
@@ -313,6 +339,7 @@ static void sink_idle(void *arg)
 }
 
 static const struct watch_sink sink = {
+        .taken = sink_taken,
         .entry = sink_entry,
         .moved = sink_moved,
         .content = sink_content,
@@ -483,6 +510,7 @@ void engine_stats(struct engine *e, struct engine_stats *ret)
         ret->strict_because = e->strict_because;
         if (e->watch)
                 watch_stats(e->watch, &ret->watch);
+        latency_stats(&e->latency, &ret->latency);
 }
 
 void engine_warnings(struct engine *e, void (*visit)(void *arg, const char *sentence), void *arg)

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "fs/fs.h"
+#include "sync/latency.h"
 #include "sync/watch.h"
 
 #define ENGINE_MOUNTS_MAX 16
@@ -74,7 +75,8 @@ void engine_free(struct engine *e);
 struct engine_stats {
         bool watching; /* false under strict coherence: nothing is watched */
         struct watch_stats watch;
-        const char *strict_because; /* why nothing is kept, one phrase; NULL when events are trusted, or strict was asked for */
+        struct latency_stats latency; /* from the watch's read of an event to the kernel having been told, in all mounts */
+        const char *strict_because;   /* why nothing is kept, one phrase; NULL when events are trusted, or strict was asked for */
 };
 void engine_stats(struct engine *e, struct engine_stats *ret);
 

@@ -7,6 +7,7 @@ SYNC_SRCS += \
 	sync/watch_inotify_tree.c
 SYNC_SRCS += \
 	sync/engine.c \
+	sync/latency.c \
 	sync/hashing.c \
 	sync/hashing_place.c \
 	sync/hashing_queue.c \
@@ -45,6 +46,7 @@ SYNC_SRCS += \
 	sync/agent/ignore_file.c \
 	sync/agent/ignored.c \
 	sync/agent/ignored_tracked.c \
+	sync/agent/mount_users.c \
 	sync/agent/mountinfo.c \
 	sync/agent/options.c \
 	sync/agent/paths.c \
@@ -59,7 +61,11 @@ SYNC_SRCS += \
 	sync/agent/ruling.c \
 	sync/agent/seat.c \
 	sync/agent/state.c \
+	sync/agent/status_gather.c \
+	sync/agent/status_show.c \
+	sync/agent/status_watch.c \
 	sync/agent/taking.c \
+	sync/agent/term.c \
 	sync/agent/untar.c \
 	sync/agent/untar_header.c \
 	sync/agent/verbs.c \

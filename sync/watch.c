@@ -94,6 +94,12 @@ void watch_tell_touched(struct watch_core *c, const struct ident *dir, const cha
                 c->sink.touched(c->arg, dir, path, name, len);
 }
 
+void watch_tell_taken(struct watch_core *c)
+{
+        if (c->sink.taken)
+                c->sink.taken(c->arg, clock_now_ns());
+}
+
 void watch_tell_lost(struct watch_core *c, enum watch_loss why, const char *detail)
 {
         c->content_told = false;

@@ -46,6 +46,8 @@ struct watch_name {
  * never for anything that waits for this thread. `origin` is whom the change came from, who knows of it already; NULL: it isn't known, or
  * is nobody of ours. */
 struct watch_sink {
+        /* Events have been read from the kernel just now, at `ns` (clock_now_ns()); what follows tells of them. May be NULL. */
+        void (*taken)(void *arg, unsigned long long ns);
         /* The entry was created, deleted, renamed from or renamed to; `object` is what it is or was, or NULL: that isn't known. */
         void (*entry)(void *arg, const void *origin, const struct watch_name *at, const struct ident *object, unsigned how);
         /* One was renamed, perhaps over another. NULL: each of its names is told as an entry. */

@@ -64,6 +64,8 @@ void watch_tell_moved(struct watch_core *c, const struct watch_name *from, const
 void watch_tell_content(struct watch_core *c, const struct ident *file, const struct watch_name *at, unsigned how);
 void watch_tell_attr(struct watch_core *c, const struct ident *object, const struct watch_name *at, unsigned how);
 void watch_tell_touched(struct watch_core *c, const struct ident *dir, const char *path, const char *name, size_t len);
+/* Call it when events were read, before they are told. */
+void watch_tell_taken(struct watch_core *c);
 void watch_tell_lost(struct watch_core *c, enum watch_loss why, const char *detail);
 
 /* watch_new() with limits of the caller's choice. */

@@ -208,6 +208,7 @@ static ssize_t fanotify_take(struct watch_core *c, size_t *events)
 
         if (n < 0)
                 return errno == EAGAIN ? 0 : -errno;
+        watch_tell_taken(c);
         for (; (size_t)n >= sizeof(m); at += m.event_len, n -= m.event_len) {
                 memcpy(&m, at, sizeof(m));
                 if (m.vers != FANOTIFY_METADATA_VERSION || m.metadata_len < sizeof(m) || m.event_len < m.metadata_len || m.event_len > n)

@@ -195,6 +195,7 @@ static ssize_t inotify_take(struct watch_core *c, size_t *events)
         while (got < 0 && errno == EINTR);
         if (got < 0)
                 return errno == EAGAIN ? 0 : -errno;
+        watch_tell_taken(c);
         for (ssize_t at = 0; at < got;) {
                 const struct inotify_event *ev = (const void *)(n->buffer + at);
 

@@ -26,7 +26,8 @@ MOUNT_TESTS += \
 	tests/mount/test_git.c
 STRESS += tests/stress/coherence.c tests/stress/tree.c
 TEST_LIB_SRCS += tests/stress/edit.c
-TEST_LIB_SRCS += tests/lib/proc.c
+TEST_LIB_SRCS += tests/lib/proc.c tests/lib/schema.c
+MOUNT_TESTS += tests/mount/test_cli_status.c
 UNIT_TESTS += tests/unit/test_control.c tests/unit/test_json.c tests/unit/test_options.c tests/unit/test_request.c
 MOUNT_TESTS += tests/mount/test_hash.c tests/mount/test_cli_hash.c
 MOUNT_TESTS += tests/mount/test_several.c tests/mount/test_cli_several.c tests/mount/test_cli_together.c
@@ -67,6 +68,7 @@ MOUNT_TESTS += tests/mount/test_generations.c
 STRESS += tests/stress/generations_kill.c
 UNIT_TESTS += tests/unit/test_keys.c
 E2E_TESTS += tests/e2e/test_image.c tests/e2e/test_container.c
+UNIT_TESTS += tests/unit/test_latency.c
 MOUNT_TESTS += tests/mount/test_overlay.c tests/mount/test_cross.c
 STRESS += tests/stress/moves.c
 E2E_TESTS += tests/e2e/test_reload.c

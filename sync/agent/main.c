@@ -17,11 +17,14 @@
  *                 artifacts_ops.c what `artifacts` does, for the agent's verb (verbs_artifacts.c) and for the command without one;
  *                 artifacts_target.c which of the two; artifacts_from.c, untar.c  what was built elsewhere; writers.c  who writes to it;
  *                 figures.c       of artifacts, for `status`
+ *                 status_gather.c what `status` prints: asked of agents; status_show.c for a person, status_watch.c again and again
+ *                 mount_users.c   the containers that use a mount        term.c  colours and width
  *                 prewarm.c       reads a fresh mount in the background (prewarm_walk.c is the process that does)
  *   sync/serve/   control.c       the control socket    registry.c  requests and answers    client.c  the other end
  *                 json.c          names are bytes       why.c       sentences that explain failures
  *   sync/         hashing.c       keeps the root hash true to the source (hashing_queue.c, hashing_place.c: what to look at)
  *                 journal.c       what has changed, in order, for as long as there is room
+ *                 latency.c       how long that takes
  *                 engine.c        tells mounts what the watch sees    watch*.c  sees every change of the source
  *   fs/           fs.h            what the kernel sees: a mount
  *   cache/base/                   descriptors, locks, log, identity of files

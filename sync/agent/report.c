@@ -14,6 +14,7 @@
 
 #define OP_COUNTS_MAX 128
 #define NS_PER_S 1e9
+#define NS_PER_MS 1e6
 
 static json_t *text_json(const char *text)
 {
@@ -123,6 +124,13 @@ static void add_view(json_t *m, const struct mount_options *o)
                 json_object_set_new(m, "view_gid", json_integer(o->view_gid));
 }
 
+static json_t *staleness_json(const struct latency_stats *l)
+{
+        return json_pack("{s:o, s:o, s:I, s:f}", "p50", l->count ? json_real((double)l->p50_ns / NS_PER_MS) : json_null(), "p99",
+                         l->count ? json_real((double)l->p99_ns / NS_PER_MS) : json_null(), "samples", (json_int_t)l->count, "sum",
+                         (double)l->sum_ns / NS_PER_MS);
+}
+
 json_t *report_seat(struct seat *s)
 {
         struct agent *a = s->agent;
@@ -151,6 +159,7 @@ json_t *report_seat(struct seat *s)
                       (int)s->options.readonly, "seconds", (double)(clock_now_ns() - s->began_ns) / NS_PER_S);
         json_object_set_new(m, "watches", json_integer((json_int_t)es.watch.watches));
         json_object_set_new(m, "events", json_integer((json_int_t)es.watch.events));
+        json_object_set_new(m, "staleness_ms", staleness_json(&es.latency));
         json_object_set_new(m, "overflows", json_integer((json_int_t)es.watch.overflows));
         json_object_set_new(m, "nodes", json_integer((json_int_t)fs.nodes));
         json_object_set_new(m, "names", json_integer((json_int_t)fs.names));

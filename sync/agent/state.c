@@ -160,6 +160,7 @@ static int visit_one(const char *base, const char *id, void (*visit)(void *arg, 
         CLEANUP_FD int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW) : -1;
         struct state_entry e = {.dir = dir, .id = id};
         uint64_t filesystem;
+        struct stat st;
 
         if (!dir)
                 return -ENOMEM;
@@ -169,6 +170,8 @@ static int visit_one(const char *base, const char *id, void (*visit)(void *arg, 
         e.source = source;
         e.life = life_of(source, filesystem);
         e.cache_bytes = bytes_below(fd, CACHE);
+        if (fstatat(fd, CACHE "/data.mdb", &st, AT_SYMLINK_NOFOLLOW) == 0)
+                e.cache_written_s = st.st_mtim.tv_sec;
         visit(arg, &e);
         return 0;
 }

@@ -34,7 +34,8 @@ struct state_entry {
         const char *id;     /* its last component */
         const char *source; /* or NULL */
         enum state_life life;
-        uint64_t cache_bytes; /* on disk */
+        uint64_t cache_bytes;    /* on disk */
+        int64_t cache_written_s; /* when the memory was last written, in seconds since 1970; 0: there is none */
 };
 
 /* Visit every state directory of this user. 0 or -errno. */

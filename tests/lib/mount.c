@@ -19,6 +19,7 @@
 
 #include "cache/base/fd.h"
 #include "tests/lib/area.h"
+#include "tests/lib/schema.h"
 
 #define URING_SWITCH "/sys/module/fuse/parameters/enable_uring"
 #define GONE_SECONDS 60
@@ -175,6 +176,7 @@ static json_t *ask_status(struct fixture *f, json_t **mount)
         must(rc == 0 || rc == 3, "dsfs status: %d: %s", rc, text);
         root = json_loads(text, JSON_DECODE_ANY, &error);
         must(root, "dsfs status --json: %s in: %s", error.text, text);
+        must(!schema_violation("status", root), "dsfs status --json: %s", schema_violation("status", root));
         *mount = json_array_get(json_object_get(root, "mounts"), 0);
         must(*mount, "dsfs status --json has no mount: %s", text);
         return root;

@@ -26,6 +26,7 @@
 #include "cache/base/fd.h"
 #include "tests/lib/mount.h"
 #include "tests/lib/proc.h"
+#include "tests/lib/schema.h"
 
 #define ARGS_MAX 12
 
@@ -138,12 +139,15 @@ static inline bool is_gone(void *arg)
 /* The first mount in `status --json`: owned. */
 static inline json_t *status_mount(int code)
 {
+        const char *violation;
         json_t *root;
         json_t *m;
 
         expect_exit(code, "status", "--json");
         root = json_loads(box.r.out, 0, NULL);
         cr_assert(root, "not JSON: %s", box.r.out);
+        violation = schema_violation("status", root);
+        cr_assert_null(violation, "%s\n%s", violation, box.r.out);
         cr_assert_eq(json_integer_value(json_object_get(root, "version")), 1);
         m = json_incref(json_array_get(json_object_get(root, "mounts"), 0));
         cr_assert(m, "no mount in %s", box.r.out);
