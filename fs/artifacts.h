@@ -188,6 +188,10 @@ void artifacts_survey_release(struct artifact_survey *s);
 /* The rule that makes `path` an artifact root, as a directory or not. -EINVAL: it is none. */
 int artifacts_rule(struct overlay *o, const char *path, bool is_dir, const struct rule **ret, char **why);
 
+/* Whether mounts don't show what the source has at `path`, as a directory or not: it, or a directory above it, is an artifact or hidden.
+ * Any thread. */
+bool artifacts_shadow(struct overlay *o, const char *path, bool is_dir);
+
 /* A directory of one's own in moving/, for what is to be put in place. It goes when its owner does, if not before. */
 struct artifact_stage {
         int fd;

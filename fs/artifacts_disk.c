@@ -145,6 +145,25 @@ int artifacts_rule(struct overlay *o, const char *path, bool is_dir, const struc
         }
 }
 
+bool artifacts_shadow(struct overlay *o, const char *path, bool is_dir)
+{
+        const struct rules *rules = overlay_rules(o);
+        const struct pattern_place *place = rules_root(rules);
+
+        while (*path && place) {
+                size_t len = strcspn(path, "/");
+                bool last = path[len] == '\0';
+                const struct rule *r = rules_find(rules, place, path, len, last ? is_dir : true);
+
+                if (r && (r->route == RULE_ARTIFACT || r->route == RULE_HIDDEN))
+                        return true;
+                if (!last)
+                        place = rules_enter(rules, place, path, len);
+                path += len + !last;
+        }
+        return false;
+}
+
 /*
  * Putting in place
  */

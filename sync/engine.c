@@ -273,13 +273,13 @@ void engine_use_overlay(struct engine *e, struct overlay *o)
         atomic_store(&e->overlay, o);
 }
 
-static void sink_touched(void *arg, const struct ident *dir, const char *path, const char *name, size_t len)
+static void sink_touched(void *arg, enum watch_by by, const struct ident *dir, const char *path, const char *name, size_t len)
 {
         struct engine *e = arg;
         struct overlay *o = atomic_load(&e->overlay);
 
         if (e->hashing)
-                hashing_touch(e->hashing, dir, path, name, len);
+                hashing_touch(e->hashing, by, dir, path, name, len);
         mutex_lock(&e->touch_lock);
         if (e->touch.touched)
                 e->touch.touched(e->touch.arg, dir, name, len);
@@ -289,13 +289,16 @@ static void sink_touched(void *arg, const struct ident *dir, const char *path, c
 }
 
 /* A mount knows what is done through it, unless others have to be told; one that is added is told all, after it can be seen here. */
-static const void *sink_whose(void *arg, pid_t tid, unsigned long long before_ns, bool *alone)
+static const void *sink_whose(void *arg, pid_t tid, unsigned long long before_ns, bool *alone, enum watch_by *by)
 {
         struct engine *e = arg;
         unsigned long long since_ns = 0;
         const struct fs_mount *m = fs_thread_mount(tid, &since_ns);
 
-        if (!m || since_ns >= before_ns)
+        if (!m)
+                return NULL;
+        *by = WATCH_BY_OURS;
+        if (since_ns >= before_ns)
                 return NULL;
         *alone = true;
         for (size_t i = 0; i < ENGINE_MOUNTS_MAX && *alone; i++) {

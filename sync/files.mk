@@ -9,9 +9,14 @@ SYNC_SRCS += \
 	sync/engine.c \
 	sync/latency.c \
 	sync/hashing.c \
+	sync/hashing_found.c \
+	sync/hashing_look.c \
 	sync/hashing_place.c \
 	sync/hashing_queue.c \
+	sync/hashing_run.c \
 	sync/journal.c \
+	sync/reflog.c \
+	sync/settle.c \
 	sync/serve/client.c \
 	sync/serve/control.c \
 	sync/serve/json.c \

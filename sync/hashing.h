@@ -9,12 +9,20 @@
 #include <stddef.h>
 
 #include "cache/cache.h"
+#include "sync/watch.h"
 
 struct ident;
 struct hashing;
+struct journal;
 
 /* For `source` (absolute, canonical), remembering in `dir`. The thread sleeps until hashing_go(). 0 or -errno. */
 int hashing_new(const char *source, const char *dir, struct hashing **ret);
+
+/* What changes goes into the journal (borrowed), and is there before whoever waits for the hash is answered. Before hashing_go(). */
+void hashing_tell(struct hashing *h, struct journal *j);
+
+/* Of the journal is left out what `leave_out` says, with all below it: its thread asks for each path. Before hashing_go(). */
+void hashing_leave_out(struct hashing *h, bool (*leave_out)(void *arg, const char *path, bool is_directory), void *arg);
 
 /* Do nothing, ever, for this reason (one phrase, copied): nothing can be remembered. Before hashing_go(). */
 void hashing_turn_off(struct hashing *h, const char *why);
@@ -22,9 +30,10 @@ void hashing_turn_off(struct hashing *h, const char *why);
 /* Begin, if it hasn't yet. Any thread. */
 void hashing_go(struct hashing *h);
 
-/* The entry `name` (length 0: all of it) of a directory may be another now, or have other content. Where the directory is, is `path`
- * (relative to the source, "" for itself) unless NULL; else it is found by its identity. The watch's thread only. Never waits. */
-void hashing_touch(struct hashing *h, const struct ident *dir, const char *path, const char *name, size_t len);
+/* The entry `name` (length 0: all of it) of a directory may be another now, or have other content, and that is whose work. Where the
+ * directory is, is `path` (relative to the source, "" for itself) unless NULL; else it is found by its identity. The watch's thread only.
+ * Never waits. */
+void hashing_touch(struct hashing *h, enum watch_by by, const struct ident *dir, const char *path, const char *name, size_t len);
 
 /* Anything may be. Any thread. */
 void hashing_touch_all(struct hashing *h);
@@ -43,6 +52,7 @@ struct hashing_stats {
         bool has_root;
         struct content root;
         bool pending;                  /* something is known to have been touched since, or nothing is known yet */
+        uint64_t waiting;              /* of what was touched, about how much isn't in it */
         bool scanning;                 /* everything is being looked at */
         struct scan_progress progress; /* of what runs, else of what ran last */
         bool waits;                    /* another process keeps the memory: ours is when it ends */

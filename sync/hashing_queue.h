@@ -17,6 +17,7 @@
 /* An entry of a directory, which is known by its path or by its identity. */
 struct hashing_touch {
         bool by_path;
+        uint8_t by; /* enum watch_by */
         struct ident dir;
         uint16_t path_len, name_len;
         char text[]; /* the path, if by_path, then the name; not terminated */
@@ -26,8 +27,10 @@ struct hashing_queue {
         struct hashing_touch **ring; /* owned */
         _Atomic size_t put, taken;   /* ever */
         atomic_bool all;             /* more than fits in: everything was touched */
+        _Atomic uint8_t all_by;      /* by whom, all of them */
         /* The put-ter's: what it put last. While that has not been taken it needs not be put again. */
         struct ident last_dir;
+        uint8_t last_by;
         char last_name[NAME_MAX + 1];
 };
 
@@ -36,16 +39,17 @@ int hashing_queue_init(struct hashing_queue *q);
 void hashing_queue_release(struct hashing_queue *q);
 
 /* Put it in; what doesn't fit becomes "all". `path` may be NULL: `dir` says where. One thread. */
-void hashing_queue_put(struct hashing_queue *q, const struct ident *dir, const char *path, const char *name, size_t len);
+void hashing_queue_put(struct hashing_queue *q, uint8_t by, const struct ident *dir, const char *path, const char *name, size_t len);
 
-/* Any thread. */
+/* By nobody knows whom. Any thread. */
 void hashing_queue_put_all(struct hashing_queue *q);
 
-/* Whether "all" was said since the last time; then what is in the queue says nothing more. The taker's thread. */
-bool hashing_queue_take_all(struct hashing_queue *q);
+/* Whether "all" was said since the last time, and by whom; then what is in the queue says nothing more. The taker's thread. */
+bool hashing_queue_take_all(struct hashing_queue *q, uint8_t *by);
 
 /* The next one, which the caller frees; NULL when there is none. The taker's thread. */
 struct hashing_touch *hashing_queue_take(struct hashing_queue *q);
 
 /* Any thread. */
 bool hashing_queue_is_empty(const struct hashing_queue *q);
+size_t hashing_queue_count(const struct hashing_queue *q);

@@ -18,7 +18,7 @@
 /* A record with its texts behind it, in one piece. */
 struct stored {
         size_t bytes; /* all of it */
-        struct record record;
+        struct journal_record record;
         char text[];
 };
 
@@ -329,7 +329,7 @@ int journal_clock_parse(struct journal *j, const char *text, uint64_t *seq)
         return rc;
 }
 
-int journal_next(struct journal *j, uint64_t seq, void (*visit)(void *arg, const struct record *r), void *arg)
+int journal_next(struct journal *j, uint64_t seq, void (*visit)(void *arg, const struct journal_record *r), void *arg)
 {
         int rc = 0;
 

@@ -59,7 +59,7 @@ struct settled {
 };
 #define JOURNAL_TEXT_MAX 255U
 
-struct record {
+struct journal_record {
         uint64_t seq, batch;
         int64_t time_ns; /* since the epoch */
         bool is_settled;
@@ -101,7 +101,7 @@ int journal_clock_parse(struct journal *j, const char *text, uint64_t *seq);
 
 /* The first record after `seq`. 0; -EAGAIN: there is none yet; -ESTALE: it is forgotten (journal_clock() is where to go on from).
  * `visit` is called under the journal's lock: it copies, and returns. Any thread. */
-int journal_next(struct journal *j, uint64_t seq, void (*visit)(void *arg, const struct record *r), void *arg);
+int journal_next(struct journal *j, uint64_t seq, void (*visit)(void *arg, const struct journal_record *r), void *arg);
 
 /* Have `news` called (on the writer's thread, no lock held) whenever there is something new, journal_lost() included. One listener, set
  * before the writer starts. */

@@ -91,7 +91,7 @@ void watch_tell_attr(struct watch_core *c, const struct ident *object, const str
 void watch_tell_touched(struct watch_core *c, const struct ident *dir, const char *path, const char *name, size_t len)
 {
         if (c->sink.touched)
-                c->sink.touched(c->arg, dir, path, name, len);
+                c->sink.touched(c->arg, c->by, dir, path, name, len);
 }
 
 void watch_tell_taken(struct watch_core *c)

@@ -36,6 +36,13 @@ enum watch_change {
         WATCH_DIRECTORY = 32, /* it is one */
 };
 
+/* Who changed something, as far as it is known; 0: the watch's own thread, which only finished what others began. */
+enum watch_by {
+        WATCH_BY_OURS = 1,   /* somebody whom `whose` named */
+        WATCH_BY_OTHERS = 2, /* nobody of ours */
+        WATCH_BY_UNKNOWN = 4,
+};
+
 struct watch_name {
         const struct ident *dir;
         const char *name;
@@ -63,13 +70,14 @@ struct watch_sink {
         /* Everything that was queued has been told, or a good deal of it in a storm: a good moment to flush what was gathered. */
         void (*idle)(void *arg);
         /* Whom the thread `tid` (of any process) changes things for, and has since before `before_ns` (clock_now_ns()); else NULL. With
-         * *alone nobody but him is to be told. May be NULL: nothing comes from anybody. */
-        const void *(*whose)(void *arg, pid_t tid, unsigned long long before_ns, bool *alone);
+         * *alone nobody but him is to be told. *by is for touched(): there a thread that is younger is taken for ours, too. May be NULL:
+         * nothing comes from anybody. */
+        const void *(*whose)(void *arg, pid_t tid, unsigned long long before_ns, bool *alone, enum watch_by *by);
         /* Every change again, whoever made it, and that nobody else is told of too: the entry `name` of `dir` (length 0: the directory
          * itself, with all in it) was created, changed, renamed from or to, or deleted. `path` is where the directory is as far as the
          * watch knows, relative to the source ("" for itself), or NULL: it doesn't. What is in a directory that was created or renamed
          * need not be told. Must not block. May be NULL. */
-        void (*touched)(void *arg, const struct ident *dir, const char *path, const char *name, size_t len);
+        void (*touched)(void *arg, enum watch_by by, const struct ident *dir, const char *path, const char *name, size_t len);
 };
 
 struct watch_stats {

@@ -33,6 +33,7 @@ struct watch_core {
         bool check_root; /* something happened after which the root may be gone */
         bool root_is_gone;
         const void *origin; /* of what is told next */
+        enum watch_by by;   /* for touched() */
         bool content_told;  /* ... and nothing else since: `last_content` needs not be told again in this batch */
         struct ident last_content;
         unsigned last_how;

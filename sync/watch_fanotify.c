@@ -158,9 +158,13 @@ static bool leave_out(struct watch_core *c, const struct fan *f, pid_t tid)
 {
         bool alone = false;
 
+        c->origin = NULL;
+        c->by = 0;
         if (tid == f->self && f->self_since_ns < f->empty_ns)
                 return true;
-        c->origin = c->sink.whose ? c->sink.whose(c->arg, tid, f->empty_ns, &alone) : NULL;
+        c->by = WATCH_BY_OTHERS;
+        if (c->sink.whose)
+                c->origin = c->sink.whose(c->arg, tid, f->empty_ns, &alone, &c->by);
         return alone;
 }
 

@@ -309,6 +309,7 @@ static int inotify_open(struct watch_core *c, const char **why)
                 return rc;
         }
         c->state = n;
+        c->by = WATCH_BY_UNKNOWN;
         c->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
         rc = c->fd < 0 ? -errno : ino_watch_root(n);
         if (rc == 0)

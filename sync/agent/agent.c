@@ -13,6 +13,7 @@
 #include "sync/agent/record.h"
 #include "sync/agent/reload.h"
 #include "sync/agent/state.h"
+#include "sync/journal.h"
 #include "sync/serve/why.h"
 
 void agent_ring_locked(struct agent *a)
@@ -185,8 +186,11 @@ static int hashing_start(struct agent *a, char **why)
         CLEANUP_FREE char *dir = state_cache(a->source);
         int rc = dir ? hashing_new(a->source, dir, &a->hashing) : -ENOMEM;
 
+        if (rc == 0)
+                rc = journal_new(0, &a->journal);
         if (rc)
                 return why_set(why, rc, "%s can't be hashed: %s", a->source, strerror(-rc));
+        hashing_tell(a->hashing, a->journal);
         if (state_make(a->source, &refused))
                 hashing_turn_off(a->hashing, why_text(refused));
         return 0;
@@ -200,6 +204,12 @@ static void say_line(void *arg, const char *line)
         log_info("%s", line);
         if (!a->daemon->foreground)
                 fprintf(stderr, "dsfs: %s\n", line);
+}
+
+/* What is an artifact in the mounts is no business of those who follow changes, even if the source has something there. */
+static bool is_shadowed(void *arg, const char *path, bool is_directory)
+{
+        return artifacts_shadow(arg, path, is_directory);
 }
 
 /* Without rules nothing is an artifact, and needs no place. */
@@ -221,6 +231,7 @@ static int overlay_start(struct agent *a, char **why)
                 return rc;
         }
         engine_use_overlay(a->engine, a->overlay);
+        hashing_leave_out(a->hashing, is_shadowed, a->overlay);
         return 0;
 }
 
@@ -282,6 +293,7 @@ int agent_serve(struct agent *a, struct daemon *d, const struct seat_wish *first
         reload_free(a->reload);
         engine_free(a->engine);
         hashing_free(a->hashing);
+        journal_free(a->journal);
         overlay_free(a->overlay);
         (void)uv_loop_close(&a->loop);
         return rc;

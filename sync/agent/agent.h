@@ -28,6 +28,7 @@ struct agent {
         const struct daemon *daemon;
         struct engine *engine;
         struct hashing *hashing;
+        struct journal *journal;
         struct reload *reload;
         struct overlay *overlay; /* NULL without rules */
         struct figures figures;

@@ -70,7 +70,7 @@ static void on_idle(void *arg)
         (void)arg;
 }
 
-static const void *whose(void *arg, pid_t tid, unsigned long long before_ns, bool *alone)
+static const void *whose(void *arg, pid_t tid, unsigned long long before_ns, bool *alone, enum watch_by *by)
 {
         struct record *r = arg;
         bool ours;
@@ -78,6 +78,7 @@ static const void *whose(void *arg, pid_t tid, unsigned long long before_ns, boo
         mutex_lock(&r->lock);
         ours = tid == r->tid && r->since_ns < before_ns;
         *alone = ours && r->alone;
+        *by = ours ? WATCH_BY_OURS : *by;
         mutex_unlock(&r->lock);
         return ours ? r : NULL;
 }

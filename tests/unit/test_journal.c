@@ -53,7 +53,7 @@ static void settle(struct journal *j)
 
 /* A copy of a record, its texts too. */
 struct copy {
-        struct record record;
+        struct journal_record record;
         char path[512], operation[300], was[300], is[300];
 };
 
@@ -62,7 +62,7 @@ static void take(char *to, const char *text)
         snprintf(to, 300, "%s", text ? text : "(none)");
 }
 
-static void visit(void *arg, const struct record *r)
+static void visit(void *arg, const struct journal_record *r)
 {
         struct copy *c = arg;
 
