@@ -22,9 +22,9 @@
  *                 prewarm.c       reads a fresh mount in the background (prewarm_walk.c is the process that does)
  *   sync/serve/   control.c       the control socket    registry.c  requests and answers    client.c  the other end
  *                 json.c          names are bytes       why.c       sentences that explain failures
- *   sync/         hashing.c       keeps the root hash true to the source (hashing_queue.c, hashing_place.c: what to look at; hashing_run.c: when,
- *                                 with settle.c, which knows git by its traces, and reflog.c; hashing_look.c: what is there;
- *                                 hashing_found.c: what differs)
+ *   sync/         hashing.c       keeps the root hash true to the source (hashing_queue.c, hashing_place.c: what to look at;
+ *                                 hashing_run.c: when; hashing_look.c: what is there; hashing_found.c: what differs)
+ *                 settle.c        knows git by its traces    reflog.c  one of them
  *                 journal.c       what has changed, in order, for as long as there is room
  *                 latency.c       how long that takes
  *                 engine.c        tells mounts what the watch sees    watch*.c  sees every change of the source
