@@ -16,6 +16,7 @@
 
 #include "cache/base/fd.h"
 #include "fs/meet.h"
+#include "fs/place.h"
 #include "fs/reach.h"
 #include "fs/worker.h"
 
@@ -263,6 +264,9 @@ void backing_close(struct fs_mount *m, fuse_req_t req, struct node *n, int flags
         mutex_unlock(&s->lock);
         if (key)
                 tell_writer_gone(m, n);
+        /* Others can't be told of each write that passes by. */
+        if (is_for_writing(flags))
+                place_touched(m, n, false, true);
         if (id)
                 (void)fuse_passthrough_close(req, id);
 }

@@ -29,7 +29,7 @@
 #define SET_OWNER (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)
 #define SET_TIMES (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)
 
-static int set_owner(struct fs_mount *m, const struct node *n, int fd, const struct stat *attr, int to_set)
+static int set_owner(struct fs_mount *m, struct node *n, int fd, const struct stat *attr, int to_set)
 {
         struct owner o = {
                 .uid = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : (uid_t)-1,

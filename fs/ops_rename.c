@@ -54,6 +54,32 @@ static int find_target(struct fs_mount *m, const struct end *from, struct end *t
         return rc;
 }
 
+/* Would something of the other kind be looked for under this name in the layer where it is now? */
+static int may_change_kind(struct fs_mount *m, const struct end *e, bool is_dir)
+{
+        struct place p = PLACE_NONE;
+        int rc = place_make(m, e->dir, e->name, is_dir, &p);
+
+        place_end(m, &p);
+        return rc == -EEXIST ? -EXDEV : rc;
+}
+
+/* A file and a directory that change places may each come to a name that is another layer's for them. */
+static int check_exchange(struct fs_mount *m, const struct end *from, const struct end *to)
+{
+        struct stat a, b;
+        int rc;
+
+        if (!m->overlay)
+                return 0;
+        if (fstatat(from->p.fd, from->name, &a, AT_SYMLINK_NOFOLLOW) < 0 || fstatat(to->p.fd, to->name, &b, AT_SYMLINK_NOFOLLOW) < 0)
+                return -errno;
+        if (S_ISDIR(a.st_mode) == S_ISDIR(b.st_mode))
+                return 0;
+        rc = may_change_kind(m, from, S_ISDIR(b.st_mode));
+        return rc < 0 ? rc : may_change_kind(m, to, S_ISDIR(a.st_mode));
+}
+
 static bool is_readonly(const struct end *e)
 {
         return e->p.is & NODE_READONLY;
@@ -73,6 +99,8 @@ static int find_ends(struct fs_mount *m, struct end *from, struct end *to, unsig
                 rc = -EROFS;
         if (rc == 0)
                 rc = guard_rename(m, from->dir, &from->p, from->name, to->dir, &to->p, to->name);
+        if (rc == 0 && (flags & RENAME_EXCHANGE))
+                rc = check_exchange(m, from, to);
         if (rc == 0 && (flags & RENAME_EXCHANGE))
                 rc = guard_rename(m, to->dir, &to->p, to->name, from->dir, &from->p, from->name);
         return rc;

@@ -110,12 +110,12 @@ static bool is_changed_by(struct owner have, struct owner o)
         return (o.uid != (uid_t)-1 && o.uid != have.uid) || (o.gid != (gid_t)-1 && o.gid != have.gid);
 }
 
-int owner_set(struct fs_mount *m, const struct node *n, int fd, struct owner o)
+int owner_set(struct fs_mount *m, struct node *n, int fd, struct owner o)
 {
         struct stat st;
 
         o = meant(m, o);
-        if (m->options.squash && (!m->privileged || !node_is(n, NODE_OVERLAY))) {
+        if (m->options.squash && (!m->privileged || !place_is_artifact(m, n))) {
                 if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
                         return -errno;
                 if (is_changed_by(owner_of(&st), o))

@@ -27,7 +27,7 @@ int owner_of_new(const struct fs_mount *m, struct fuse_req *req, const struct pl
 
 /* Change the owner of the node's object, open as `fd` (O_PATH will do), as far as that is wanted and can be: 0 even when nothing
  * has changed. -errno. Set-id bits go. */
-int owner_set(struct fs_mount *m, const struct node *n, int fd, struct owner o);
+int owner_set(struct fs_mount *m, struct node *n, int fd, struct owner o);
 
 /* The ids in a POSIX ACL, if `name` is the attribute of one, from how the backing has them to how the mount shows them, or back: the view
  * and the source's owner change places. */

@@ -304,6 +304,36 @@ void place_changed(struct fs_mount *m, const struct node *dir, const struct plac
         m->overlay->listener->changed(m->overlay->listener_arg, m, &ident, name, strlen(name));
 }
 
+/* The look that set n->is may have been before a directory above it was moved. */
+static void look_again(struct fs_mount *m, struct node *n, uint64_t epoch)
+{
+        char path[PATH_MAX];
+        struct held h;
+        int rc = reach(m, n, SLOT_PATH, &h);
+
+        if (rc < 0)
+                return;
+        rc = layer_path(&m->source, h.fd, path, sizeof(path));
+        slots_release(m->slots, &h);
+        if (rc == 0)
+                (void)atomic_fetch_and(&n->is, (uint8_t)~NODE_OVERLAY);
+        else if (rc == -EXDEV)
+                (void)atomic_fetch_or(&n->is, NODE_OVERLAY);
+        else
+                return;
+        if (!S_ISDIR(n->type))
+                atomic_store(&n->place_epoch, epoch);
+}
+
+bool place_is_artifact(struct fs_mount *m, struct node *n)
+{
+        uint64_t epoch = m->overlay ? atomic_load(&m->overlay->epoch) : 0;
+
+        if (m->overlay && atomic_load(&n->place_epoch) != epoch)
+                look_again(m, n, epoch);
+        return node_is(n, NODE_OVERLAY);
+}
+
 bool place_touch(struct fs_mount *m, const struct node *n)
 {
         bool key = m->overlay && node_is(n, NODE_KEY);
@@ -333,7 +363,7 @@ void place_touched(struct fs_mount *m, struct node *n, bool key, bool changed)
                 meet_change_end(m);
         if (!changed)
                 return;
-        if (!node_is(n, NODE_OVERLAY) || !is_to_be_spread(m) || atomic_load(&m->overlay->watched))
+        if (!is_to_be_spread(m) || atomic_load(&m->overlay->watched) || !place_is_artifact(m, n))
                 return;
         ident = node_ident(m->nodes, n);
         m->overlay->listener->touched(m->overlay->listener_arg, m, &ident);

@@ -32,6 +32,9 @@ void place_end(struct fs_mount *m, struct place *p);
 /* `name` in it was changed: other mounts hear of it, if nobody else tells them. */
 void place_changed(struct fs_mount *m, const struct node *dir, const struct place *p, const char *name);
 
+/* Is it in the overlay, where it is now? Any thread. */
+bool place_is_artifact(struct fs_mount *m, struct node *n);
+
 /* The content or attributes of a node are about to be changed: to be followed by place_touched() with what this returns. */
 bool place_touch(struct fs_mount *m, const struct node *n);
 

@@ -52,6 +52,50 @@ OVERLAY_CASE(overlay, rules_look_at_the_kind)
         must(mkdir(at(f->mnt, "build"), 0755) == 0 && !is_there(at(f->src, "build")), "the build");
 }
 
+/* Each would come to a name that is the other layer's for it. */
+OVERLAY_CASE(overlay, a_file_and_a_directory_exchange_names_that_mean_the_same_for_both)
+{
+        const char *file = keep(at(f->mnt, "pkg/node_modules")), *dir = keep(at(f->mnt, "node_modules"));
+        const char *plain = keep(at(f->mnt, "pkg/plain")), *sub = keep(at(f->mnt, "pkg/sub"));
+
+        mount_with_rules(f);
+        put_text(file, "a file");
+        put_text(plain, "another");
+        must(mkdir(dir, 0755) == 0 && mkdir(sub, 0755) == 0, "mkdir");
+        must(renameat2(AT_FDCWD, file, AT_FDCWD, dir, RENAME_EXCHANGE) < 0 && errno == EXDEV, "exchanged");
+        must(renameat2(AT_FDCWD, dir, AT_FDCWD, plain, RENAME_EXCHANGE) < 0 && errno == EXDEV, "exchanged");
+        must_be(file, "a file");
+        must(is_there(in_overlay(f, "tree/node_modules")) && !is_there(at(f->src, "node_modules")), "the directory");
+        must(renameat2(AT_FDCWD, plain, AT_FDCWD, sub, RENAME_EXCHANGE) == 0, "exchange");
+        must_be(sub, "another");
+        must_be(at(f->src, "pkg/sub"), "another");
+}
+
+/* Nobody looks at the names in it again. */
+OVERLAY_CASE(overlay, what_became_an_artifact_with_its_directory_is_told_to_other_mounts)
+{
+        const char *here = keep(at(f->mnt, "node_modules/file")), *there = keep(at(f->second, "node_modules/file"));
+        CLEANUP_FD int fd = -1;
+        struct stat st;
+
+        mount_with_rules(f);
+        fixture_mount_second(f, "");
+        must(mkdir(at(f->mnt, "pkg/made"), 0755) == 0, "mkdir");
+        put_text(at(f->second, "pkg/made/file"), "text");
+        must(rename(at(f->second, "pkg/made"), at(f->second, "node_modules")) == 0, "rename");
+        fixture_wait(f);
+        must(stat(here, &st) == 0 && st.st_size == 4, "stat");
+        fd = open(there, O_WRONLY | O_APPEND | O_CLOEXEC);
+        must(fd >= 0 && write(fd, " and more", 9) == 9 && close(fd_steal(&fd)) == 0, "append");
+        /* Written past the agent it is told once the kernel says that it was closed, which comes by itself. */
+        for (int i = 0; i < 1000 && (i == 0 || f->variant.profile == PROFILE_DATA) && st.st_size != 13; i++) {
+                fixture_wait(f);
+                must(stat(here, &st) == 0, "stat");
+        }
+        must(st.st_size == 13, "the other mount says %lld bytes", (long long)st.st_size);
+        must_be(here, "text and more");
+}
+
 OVERLAY_CASE(overlay, what_the_source_has_there_is_neither_shown_nor_touched)
 {
         put_text(at(f->src, "own.art"), "the host's");

@@ -161,7 +161,8 @@ static const struct op_kind *draw_kind(struct dice *dice, const struct op_scene 
                 pick = dice_roll(dice, sum);
                 for (ret->kind = 0; pick >= kinds[ret->kind].weight; ret->kind++)
                         pick -= kinds[ret->kind].weight;
-                if ((scene->links || !(kinds[ret->kind].fields & OP_LINKS)) && (scene->crowd || kinds[ret->kind].act != act_crowd))
+                if ((scene->links || !(kinds[ret->kind].fields & OP_LINKS)) && (scene->crowd || kinds[ret->kind].act != act_crowd) &&
+                    (!scene->mounts || !(kinds[ret->kind].fields & OP_SOURCE_ONLY)))
                         return &kinds[ret->kind];
         }
 }

@@ -18,6 +18,8 @@
 
 #define LIFE 14400
 #define WAIT_MS 60000
+/* By name alone: what is renamed with its parent stays where it is. */
+#define RULES "version: 1\nartifacts:\n  - path: f4\n  - path: d2/\n"
 
 /* A namespace that others make for themselves has all mounts of the moment in it, and holds them: ours are not among them. */
 static void be_alone(void)
@@ -51,7 +53,7 @@ static void hold_down(struct fixture *f, unsigned nofile)
 
 const char *model_view(const struct fixture *f, const struct model_options *o, unsigned actor)
 {
-        if (actor % 2 == 0)
+        if (actor % 2 == 0 && !o->rules)
                 return f->src;
         return o->second && actor % 4 == 3 ? f->second : f->mnt;
 }
@@ -62,6 +64,8 @@ void model_mount(struct fixture *f, const struct model_options *o)
 
         if (o->nofile)
                 hold_down(f, o->nofile);
+        if (o->rules)
+                put_text(at(f->src, "dsfs.yaml"), RULES);
         fixture_mount(f);
         if (o->second)
                 fixture_mount_second(f, strcmp(o->second, "data") == 0 ? "profile=data" : "profile=source");

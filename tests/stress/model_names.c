@@ -267,7 +267,8 @@ ACT(storm)
                         if (lstat(at(side_path(p, op->path), "%c%u", kind, i), &st) < 0)
                                 answer_say(a, " %s", strerrorname_np(errno));
                         else
-                                answer_say(a, " %o,%lu,%lld", st.st_mode, (unsigned long)st.st_nlink,
+                                answer_say(a, " %o,%lu,%lld", st.st_mode,
+                                           a->vague && S_ISDIR(st.st_mode) ? 0UL : (unsigned long)st.st_nlink,
                                            S_ISDIR(st.st_mode) ? 0 : (long long)st.st_size);
                 }
         }

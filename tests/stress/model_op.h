@@ -82,6 +82,7 @@ struct op_scene {
         const char *root; /* of the model: names that exist are seen here */
         bool links;       /* hard links too */
         bool crowd;       /* there is one (tests/stress/model_side.h) */
+        bool mounts;      /* all actors see it by a mount */
         /* Masks of each actor's hands, as far as it is known. */
         uint8_t open[OP_ACTORS], mapped[OP_ACTORS];
 };

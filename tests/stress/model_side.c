@@ -102,7 +102,10 @@ void answer_call(struct answer *a, const char *what, long ret)
 
 void answer_stat(struct answer *a, const struct stat *st)
 {
-        answer_say(a, " mode=%o links=%lu", st->st_mode, (unsigned long)st->st_nlink);
+        answer_say(a, " mode=%o", st->st_mode);
+        if (a->vague && S_ISDIR(st->st_mode))
+                return;
+        answer_say(a, " links=%lu", (unsigned long)st->st_nlink);
         if (!S_ISDIR(st->st_mode))
                 answer_say(a, " size=%lld", (long long)st->st_size);
         if (st->st_mtim.tv_sec < LONG_AGO)
@@ -126,6 +129,7 @@ void side_act(struct side *p, const struct op *op, struct answer *a)
         struct stat st;
 
         a->doubt = false;
+        a->vague = p->vague;
         *a->text = '\0';
         errno = 0;
         k->act(p, op, a);

@@ -30,11 +30,13 @@ struct side {
         /* About the actor, so the same for its side and for the model. */
         bool in_mount;
         bool overheard; /* others see what it does by the watch */
+        bool vague;     /* answers are */
         bool inotify;   /* which has no word for a file without a name */
         struct hand hands[OP_HANDS];
 };
 
 struct answer {
+        bool vague; /* of a directory only its mode is said: the rest is that of one of its layers */
         bool doubt; /* the kernel may have been wrong about the file's size: its pages are right after the next barrier */
         char text[ANSWER_MAX];
 };

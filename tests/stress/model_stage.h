@@ -24,6 +24,8 @@ struct model_options {
         const char *replay; /* a file */
         const char *game;   /* only this one races; NULL: all */
         bool exact, race, ng;
+        /* Some names are artifacts, so that the tree lies in two layers: all actors see it by the mount, or half of them by the second. */
+        bool rules;
 };
 
 struct ops {
