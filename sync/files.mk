@@ -44,6 +44,10 @@ SYNC_SRCS += \
 	sync/agent/config_keys.c \
 	sync/agent/config_show.c \
 	sync/agent/daemon.c \
+	sync/agent/doctor_mounts.c \
+	sync/agent/doctor_proof.c \
+	sync/agent/doctor_sources.c \
+	sync/agent/doctor_system.c \
 	sync/agent/figures.c \
 	sync/agent/follow.c \
 	sync/agent/git.c \

@@ -28,6 +28,7 @@ STRESS += tests/stress/coherence.c tests/stress/tree.c
 TEST_LIB_SRCS += tests/stress/edit.c
 TEST_LIB_SRCS += tests/lib/proc.c tests/lib/schema.c
 MOUNT_TESTS += tests/mount/test_cli_status.c
+MOUNT_TESTS += tests/mount/test_doctor.c
 UNIT_TESTS += tests/unit/test_control.c tests/unit/test_json.c tests/unit/test_options.c tests/unit/test_request.c
 MOUNT_TESTS += tests/mount/test_hash.c tests/mount/test_cli_hash.c
 MOUNT_TESTS += tests/mount/test_several.c tests/mount/test_cli_several.c tests/mount/test_cli_together.c

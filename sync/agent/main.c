@@ -18,6 +18,7 @@
  *                 artifacts_target.c which of the two; artifacts_from.c, untar.c  what was built elsewhere; writers.c  who writes to it;
  *                 figures.c       of artifacts, for `status`
  *                 status_gather.c what `status` prints: asked of agents; status_show.c for a person, status_watch.c again and again
+ *                 doctor*.c       what can be wrong: cmd_doctor.c has the table
  *                 mount_users.c   the containers that use a mount        term.c  colours and width
  *                 prewarm.c       reads a fresh mount in the background (prewarm_walk.c is the process that does)
  *   sync/serve/   control.c       the control socket    registry.c  requests and answers    client.c  the other end

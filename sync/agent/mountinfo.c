@@ -47,6 +47,7 @@ static int parse_line(char *line, struct mount_entry *ret)
         char *rest = line;
         char *field[5];
         char *type;
+        char *shared;
         unsigned major;
         unsigned minor;
 
@@ -60,6 +61,8 @@ static int parse_line(char *line, struct mount_entry *ret)
                 return -EINVAL;
         type += 3;
         type[strcspn(type, " ")] = '\0';
+        shared = strstr(rest, " shared:");
+        ret->shared = shared && shared < type;
         unescape(field[4]);
         ret->dev = minor;
         ret->path = strdup(field[4]);

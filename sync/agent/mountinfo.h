@@ -9,6 +9,7 @@
 struct mount_entry {
         char *path;   /* owned, unescaped */
         char *type;   /* owned */
+        bool shared;  /* what is mounted on it is seen elsewhere, too */
         unsigned dev; /* the device's minor number: for FUSE the connection's number */
 };
 
