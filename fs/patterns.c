@@ -379,3 +379,14 @@ bool patterns_can_match(const struct patterns *p, int index)
 {
         return !p->list[index].dead && p->list[index].count > 0;
 }
+
+bool patterns_may_match_in(const struct patterns *p, const struct pattern_place *dir)
+{
+        for (size_t i = 0; i < p->count; i++)
+                if (!p->list[i].by_path && !p->list[i].dead && !p->list[i].negated)
+                        return true;
+        for (size_t i = 0; i < dir->count; i++)
+                if (!p->list[dir->steps[i].pattern].negated)
+                        return true;
+        return false;
+}

@@ -32,3 +32,6 @@ bool patterns_negated(const struct patterns *p, int index);
 
 /* Whether anything can match it. */
 bool patterns_can_match(const struct patterns *p, int index);
+
+/* Whether any pattern but a negated one might match something at any depth in that directory. */
+bool patterns_may_match_in(const struct patterns *p, const struct pattern_place *dir);

@@ -17,6 +17,15 @@ SYNC_SRCS += \
 	sync/journal.c \
 	sync/reflog.c \
 	sync/settle.c \
+	sync/run/changed.c \
+	sync/run/choices.c \
+	sync/run/decide.c \
+	sync/run/feed.c \
+	sync/run/in_mount.c \
+	sync/run/keeper.c \
+	sync/run/run.c \
+	sync/run/selection.c \
+	sync/run/terminal.c \
 	sync/serve/client.c \
 	sync/serve/control.c \
 	sync/serve/json.c \
@@ -35,6 +44,7 @@ SYNC_SRCS += \
 	sync/agent/cmd_doctor.c \
 	sync/agent/cmd_hash.c \
 	sync/agent/cmd_mount.c \
+	sync/agent/cmd_run.c \
 	sync/agent/cmd_status.c \
 	sync/agent/cmd_umount.c \
 	sync/agent/cmd_wait.c \

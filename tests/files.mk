@@ -74,3 +74,5 @@ MOUNT_TESTS += tests/mount/test_overlay.c tests/mount/test_cross.c
 STRESS += tests/stress/moves.c
 E2E_TESTS += tests/e2e/test_reload.c
 UNIT_TESTS += tests/unit/test_journal.c
+TEST_LIB_SRCS += tests/lib/events.c
+UNIT_TESTS += tests/unit/test_decide.c tests/unit/test_run.c tests/unit/test_selection.c

@@ -23,6 +23,10 @@
  *                 prewarm.c       reads a fresh mount in the background (prewarm_walk.c is the process that does)
  *   sync/serve/   control.c       the control socket    registry.c  requests and answers    client.c  the other end
  *                 json.c          names are bytes       why.c       sentences that explain failures
+ *   sync/run/     run.c           `dsfs run` at work: its poll    decide.c  when, as a table of states    choices.c  its options
+ *                 keeper.c        the process above the command, which leaves nothing behind    terminal.c  lent to the command
+ *                 feed.c          changes, by as many connections as it takes    selection.c  which of them count
+ *                 changed.c       what the command is told of them    in_mount.c  what a mount offers to those who are in it
  *   sync/         hashing.c       keeps the root hash true to the source (hashing_queue.c, hashing_place.c: what to look at;
  *                                 hashing_run.c: when; hashing_look.c: what is there; hashing_found.c: what differs)
  *                 settle.c        knows git by its traces    reflog.c  one of them
@@ -51,8 +55,8 @@ static enum exit_code run_prewarm(int argc, char **argv)
 
 static const struct command cmd_prewarm = {.name = PREWARM_COMMAND, .usage = "MNT PID", .run = run_prewarm};
 
-static const struct command *const commands[] = {&cmd_mount,  &cmd_umount, &cmd_status,    &cmd_wait,   &cmd_hash,
-                                                 &cmd_doctor, &cmd_config, &cmd_artifacts, &cmd_prewarm};
+static const struct command *const commands[] = {&cmd_mount, &cmd_umount, &cmd_status, &cmd_wait,      &cmd_run,
+                                                 &cmd_hash,  &cmd_doctor, &cmd_config, &cmd_artifacts, &cmd_prewarm};
 
 static void usage(FILE *to)
 {

@@ -1,0 +1,91 @@
+#include "tests/lib/events.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "cache/base/fd.h"
+#include "tests/lib/child.h"
+
+#define PATIENCE_MS 60000
+
+void events_fake_start(struct events_fake *e, const char *dir)
+{
+        struct sockaddr_un a = {.sun_family = AF_UNIX};
+
+        *e = (struct events_fake){.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), .fd = -1};
+        must(snprintf(e->path, sizeof(e->path), "%s/events.sock", dir) < (int)sizeof(a.sun_path), "%s is too long", dir);
+        memcpy(a.sun_path, e->path, strlen(e->path) + 1);
+        (void)unlink(e->path);
+        must(bind(e->listener, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(e->listener, 8) == 0, "%s", e->path);
+}
+
+void events_fake_stop(struct events_fake *e)
+{
+        events_fake_hang_up(e);
+        fd_close(&e->listener);
+        (void)unlink(e->path);
+}
+
+void events_fake_hang_up(struct events_fake *e)
+{
+        fd_close(&e->fd);
+}
+
+static void await(int fd)
+{
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+
+        must(poll(&p, 1, PATIENCE_MS) == 1, "nobody comes, or asks");
+}
+
+void events_fake_accept(struct events_fake *e, bool fresh)
+{
+        size_t n = 0;
+
+        await(e->listener);
+        e->fd = accept4(e->listener, NULL, NULL, SOCK_CLOEXEC);
+        must(e->fd >= 0, "accept");
+        while (!memchr(e->request, '\n', n)) {
+                ssize_t got;
+
+                await(e->fd);
+                got = read(e->fd, e->request + n, sizeof(e->request) - 1 - n);
+                must(got > 0, "the request ends early");
+                n += (size_t)got;
+        }
+        e->request[n] = '\0';
+        events_fake_say(e, "hello",
+                        fresh ? ",\"version\":1,\"name\":\"fake\",\"fresh\":true" : ",\"version\":1,\"name\":\"fake\",\"fresh\":false");
+}
+
+void events_fake_say(struct events_fake *e, const char *kind, const char *rest)
+{
+        CLEANUP_FREE char *line = NULL;
+
+        must(asprintf(&line, "{\"kind\":\"%s\",\"clock\":\"c:00000000000000aa:%u\"%s}\n", kind, e->seq++, rest) > 0, "memory");
+        must(send(e->fd, line, strlen(line), MSG_NOSIGNAL) == (ssize_t)strlen(line), "nobody reads");
+}
+
+void events_fake_change(struct events_fake *e, const char *path, const char *origin)
+{
+        CLEANUP_FREE char *rest = NULL;
+
+        must(asprintf(&rest, ",\"batch\":1,\"time\":1.5,\"path\":\"%s\",\"type\":\"file\",\"origin\":\"%s\"", path, origin) > 0, "memory");
+        events_fake_say(e, "modified", rest);
+}
+
+void events_fake_settle(struct events_fake *e)
+{
+        events_fake_say(e, "settled", ",\"batch\":1,\"time\":1.5,\"changes\":1");
+}
+
+void events_fake_edit(struct events_fake *e, const char *path)
+{
+        events_fake_change(e, path, "host");
+        events_fake_settle(e);
+}
