@@ -43,6 +43,7 @@ SYNC_SRCS += \
 	sync/agent/cmd_config.c \
 	sync/agent/cmd_doctor.c \
 	sync/agent/cmd_hash.c \
+	sync/agent/cmd_logs.c \
 	sync/agent/cmd_mount.c \
 	sync/agent/cmd_run.c \
 	sync/agent/cmd_status.c \

@@ -33,6 +33,7 @@ extern const struct command cmd_hash;
 extern const struct command cmd_doctor;
 extern const struct command cmd_config;
 extern const struct command cmd_artifacts;
+extern const struct command cmd_logs;
 
 /* What a command does when its arguments make no sense: one line and where to read more. */
 enum exit_code command_usage(const char *command, const char *fmt, ...) PRINTF_LIKE(2, 3);
