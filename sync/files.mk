@@ -28,6 +28,8 @@ SYNC_SRCS += \
 	sync/run/terminal.c \
 	sync/serve/client.c \
 	sync/serve/control.c \
+	sync/serve/http.c \
+	sync/serve/http_request.c \
 	sync/serve/json.c \
 	sync/serve/registry.c \
 	sync/serve/subscriber.c \
@@ -46,6 +48,7 @@ SYNC_SRCS += \
 	sync/agent/cmd_logs.c \
 	sync/agent/cmd_mount.c \
 	sync/agent/cmd_run.c \
+	sync/agent/cmd_plugin.c \
 	sync/agent/cmd_status.c \
 	sync/agent/cmd_umount.c \
 	sync/agent/cmd_wait.c \
@@ -69,8 +72,12 @@ SYNC_SRCS += \
 	sync/agent/mount_users.c \
 	sync/agent/mountinfo.c \
 	sync/agent/options.c \
+	sync/agent/own_run.c \
 	sync/agent/paths.c \
 	sync/agent/place.c \
+	sync/agent/plugin.c \
+	sync/agent/plugin_jobs.c \
+	sync/agent/plugin_status.c \
 	sync/agent/prewarm.c \
 	sync/agent/prewarm_walk.c \
 	sync/agent/presets.c \
@@ -89,5 +96,8 @@ SYNC_SRCS += \
 	sync/agent/untar.c \
 	sync/agent/untar_header.c \
 	sync/agent/verbs.c \
+	sync/agent/volume.c \
+	sync/agent/volume_mount.c \
+	sync/agent/volume_store.c \
 	sync/agent/verbs_artifacts.c \
 	sync/agent/writers.c

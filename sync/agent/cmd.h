@@ -34,6 +34,7 @@ extern const struct command cmd_doctor;
 extern const struct command cmd_config;
 extern const struct command cmd_artifacts;
 extern const struct command cmd_logs;
+extern const struct command cmd_plugin;
 
 /* What a command does when its arguments make no sense: one line and where to read more. */
 enum exit_code command_usage(const char *command, const char *fmt, ...) PRINTF_LIKE(2, 3);

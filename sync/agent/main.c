@@ -20,8 +20,11 @@
  *                 status_gather.c what `status` prints: asked of agents; status_show.c for a person, status_watch.c again and again
  *                 doctor*.c       what can be wrong: cmd_doctor.c has the table
  *                 mount_users.c   the containers that use a mount        term.c  colours and width
+ *                 plugin.c        docker's volumes    plugin_jobs.c  what changes them    plugin_status.c  how they are
+ *                 volume.c        one of them    volume_store.c  on disk    volume_mount.c  mounted, by    own_run.c  `dsfs mount`
  *                 prewarm.c       reads a fresh mount in the background (prewarm_walk.c is the process that does)
  *   sync/serve/   control.c       the control socket    registry.c  requests and answers    client.c  the other end
+ *                 http.c          a plugin's socket    http_request.c  what may come in by it
  *                 json.c          names are bytes       why.c       sentences that explain failures
  *   sync/run/     run.c           `dsfs run` at work: its poll    decide.c  when, as a table of states    choices.c  its options
  *                 keeper.c        the process above the command, which leaves nothing behind    terminal.c  lent to the command
@@ -56,19 +59,7 @@ static enum exit_code run_prewarm(int argc, char **argv)
 static const struct command cmd_prewarm = {.name = PREWARM_COMMAND, .usage = "MNT PID", .run = run_prewarm};
 
 /* clang-format off */
-static const struct command *const commands[] = {
-        &cmd_mount,
-        &cmd_umount,
-        &cmd_status,
-        &cmd_wait,
-        &cmd_run,
-        &cmd_hash,
-        &cmd_artifacts,
-        &cmd_config,
-        &cmd_logs,
-        &cmd_doctor,
-        &cmd_prewarm,
-};
+static const struct command *const commands[] = {&cmd_mount, &cmd_umount, &cmd_status, &cmd_wait, &cmd_run, &cmd_hash, &cmd_artifacts, &cmd_config, &cmd_logs, &cmd_doctor, &cmd_plugin, &cmd_prewarm};
 /* clang-format on */
 
 static void usage(FILE *to)
@@ -76,7 +67,7 @@ static void usage(FILE *to)
         fprintf(to, "usage: dsfs COMMAND …\n\nMount a source directory, coherent with what happens to it.\n\n");
         for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
                 if (commands[i]->summary)
-                        fprintf(to, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
+                        fprintf(to, "  %-13s %s\n", commands[i]->name, commands[i]->summary);
         }
         fprintf(to, "\n`dsfs COMMAND --help` says more; `dsfs --version` which this is.\n"
                     "Exit codes: 0 ok, 1 failure, 2 usage, 3 degraded, 4 no such mount or agent.\n");

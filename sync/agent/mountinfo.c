@@ -77,7 +77,12 @@ static int parse_line(char *line, struct mount_entry *ret)
 
 int mount_list_read(struct mount_list *ret)
 {
-        FILE *f = fopen("/proc/self/mountinfo", "re");
+        return mount_list_read_from("/proc/self/mountinfo", ret);
+}
+
+int mount_list_read_from(const char *path, struct mount_list *ret)
+{
+        FILE *f = fopen(path, "re");
         struct mount_list l = {0};
         CLEANUP_FREE char *line = NULL;
         size_t size = 0;

@@ -20,6 +20,8 @@ struct mount_list {
 
 /* 0 or -errno. */
 int mount_list_read(struct mount_list *ret);
+/* As a process sees it that has a namespace of its own: `path` is its mountinfo in /proc. */
+int mount_list_read_from(const char *path, struct mount_list *ret);
 void mount_list_release(struct mount_list *l);
 
 /* The topmost mount at exactly `path` (canonical), or NULL. */

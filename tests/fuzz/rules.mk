@@ -24,6 +24,9 @@ $(eval $(call fuzz_target,ignore,$(addprefix sync/agent/,ignore_file.c rule_list
 	cache/base/fd.c cache/base/thread.c))
 $(eval $(call fuzz_target,clock,sync/journal.c cache/base/thread.c))
 
+$(eval $(call fuzz_target,http,sync/serve/http_request.c))
+$(eval $(call fuzz_target,volume,$(addprefix sync/agent/,volume.c config_keys.c options.c) sync/serve/why.c))
+
 check-fuzz: $(FUZZ_PROGS) ## each fuzz target: its corpus, then FUZZ_SECONDS=20 of fuzzing
 	tests/fuzz/run '$(FUZZ_SECONDS)' $(FUZZ_PROGS)
 
