@@ -192,12 +192,12 @@ int shadow_rename(struct renaming *r, struct node *victim)
 
         if (!m->overlay || (!is_directory(&r->from) && !(exchange && is_directory(&r->to))))
                 return rename_plainly(r);
-        if (m->overlay->by_copy && r->from.p.layer != r->to.p.layer)
-                return -EXDEV;
         rc = view_check(r);
         if (rc == 0 && !exchange && is_source(&r->to.p) && is_directory(&r->to))
                 rc = must_show_none(m, &r->to.p, r->to.name, victim);
         if (rc < 0)
                 return rc;
+        if (m->overlay->by_copy && r->from.p.layer != r->to.p.layer)
+                return -EXDEV;
         return within ? rename_source_directories(r) : rename_plainly(r);
 }

@@ -270,6 +270,8 @@ OVERLAY_CASE(cross, directories_with_artifacts_are_not_empty)
         put_text(at(f->mnt, "d/x.art"), "x");
         must(rmdir(at(f->mnt, "d")) < 0 && errno == ENOTEMPTY, "rmdir");
         must_not_rename(f, "e", "d", 0, ENOTEMPTY);
+        must(mkdir(at(f->mnt, "node_modules"), 0755) == 0, "mkdir");
+        must_not_rename(f, "node_modules", "d", 0, ENOTEMPTY);
         must(unlink(at(f->mnt, "d/x.art")) == 0 && is_there(in_overlay(f, "tree/d")), "unlink");
         must_rename(f, "e", "d");
         put_text(at(f->mnt, "d/x.art"), "x");

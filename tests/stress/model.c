@@ -8,7 +8,8 @@
  *   ng:    stress-ng's filesystem class in the mount.
  *
  *   model [--mode exact|race|ng] [--seconds N | --rounds N] [--ops N] [--seed N] [--profile source|data] [--transport uring|dev]
- *         [--watch fanotify|inotify] [--second source|data] [--nofile N] [--shrink SECONDS] [--replay FILE] [--game NAME] [--rules]
+ *         [--watch fanotify|inotify] [--second source|data] [--nofile N] [--shrink SECONDS] [--replay FILE] [--game NAME] [--rules
+ * [--apart]]
  *
  * Without arguments it runs a short selection, as `make check` wants it.
  */
@@ -23,11 +24,14 @@
 #define NUMBER_MAX 1000000
 
 static const struct option long_options[] = {
-        {"mode", required_argument, NULL, 'm'},   {"seconds", required_argument, NULL, 's'},   {"rounds", required_argument, NULL, 'r'},
-        {"ops", required_argument, NULL, 'o'},    {"seed", required_argument, NULL, 'S'},      {"profile", required_argument, NULL, 'p'},
-        {"watch", required_argument, NULL, 'w'},  {"transport", required_argument, NULL, 't'}, {"nofile", required_argument, NULL, 'n'},
-        {"shrink", required_argument, NULL, 'k'}, {"replay", required_argument, NULL, 'R'},    {"second", required_argument, NULL, '2'},
-        {"game", required_argument, NULL, 'g'},   {"rules", no_argument, NULL, 'u'},           {0},
+        {"mode", required_argument, NULL, 'm'},   {"seconds", required_argument, NULL, 's'},
+        {"rounds", required_argument, NULL, 'r'}, {"ops", required_argument, NULL, 'o'},
+        {"seed", required_argument, NULL, 'S'},   {"profile", required_argument, NULL, 'p'},
+        {"watch", required_argument, NULL, 'w'},  {"transport", required_argument, NULL, 't'},
+        {"nofile", required_argument, NULL, 'n'}, {"shrink", required_argument, NULL, 'k'},
+        {"replay", required_argument, NULL, 'R'}, {"second", required_argument, NULL, '2'},
+        {"game", required_argument, NULL, 'g'},   {"rules", no_argument, NULL, 'u'},
+        {"apart", no_argument, NULL, 'a'},        {0},
 };
 
 /* One of two words; false if it is neither. */
@@ -90,6 +94,9 @@ static bool take(int c, const char *arg, struct model_options *o)
         case 'R':
                 o->replay = arg;
                 return true;
+        case 'a':
+                o->apart = true;
+                return true;
         case 'u':
                 o->rules = true;
                 return true;
@@ -104,7 +111,7 @@ static unsigned run(const struct model_options *o)
 
         printf("seed=%llu profile=%s transport=%s watch=%s second=%s nofile=%u%s\n", o->seed, o->profile,
                o->transport == BY_DEV ? "dev" : "uring", o->watch == WATCH_BY_INOTIFY ? "inotify" : "fanotify",
-               o->second ? o->second : "none", o->nofile, o->rules ? " rules" : "");
+               o->second ? o->second : "none", o->nofile, o->rules ? o->apart ? " rules apart" : " rules" : "");
         fflush(stdout);
         if (o->exact || o->replay)
                 failures += model_exact(o);
@@ -136,7 +143,8 @@ static unsigned run_selection(struct model_options o)
         failures += run(&o);
         o.transport = BY_URING;
         o.watch = WATCH_BY_INOTIFY;
-        o.second = "data";
+        o.second = "source";
+        o.apart = true;
         return failures + run(&o);
 }
 

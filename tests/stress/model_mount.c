@@ -30,7 +30,7 @@ static void be_alone(void)
 struct fixture *model_fixture(const struct model_options *o)
 {
         struct fixture *f;
-        struct variant v = {.backing = ON_EXT4, .transport = o->transport, .watch = o->watch, .life = LIFE};
+        struct variant v = {.backing = ON_EXT4, .own_fs = o->apart, .transport = o->transport, .watch = o->watch, .life = LIFE};
 
         if (strcmp(o->profile, "data") == 0)
                 v.profile = PROFILE_DATA;

@@ -69,13 +69,21 @@ static void begin(struct actor *a, struct side *side, struct side *model, unsign
         snprintf(model->crowd, sizeof(model->crowd), "%s/crowd", f->plain);
 }
 
-/* With rules, some directories can't be renamed and some things not exchanged: nothing happens then. */
-static bool is_left_alone(const struct side *model, const struct op *op, const struct answer *have)
+/* Files with one name are renamed whatever the rules say. */
+static bool is_plain(const struct stat *st)
 {
+        return (S_ISREG(st->st_mode) || S_ISLNK(st->st_mode)) && st->st_nlink == 1;
+}
+
+/* With rules, some directories can't be renamed and some things not exchanged, nor moved by copying: nothing happens then. */
+static bool is_left_alone(const struct model_options *o, const struct side *model, const struct op *op, const struct answer *have)
+{
+        bool passed = strcmp(o->profile, "data") == 0 || (o->second && strcmp(o->second, "data") == 0);
         struct stat st;
 
-        return op_kind(op)->act == act_rename && strncmp(have->text, " rename=EXDEV", 13) == 0 &&
-               ((op->flags & RENAME_EXCHANGE) || (lstat(side_path(model, op->path), &st) == 0 && S_ISDIR(st.st_mode)));
+        /* What is open and passed through can't be copied either. */
+        return o->rules && op_kind(op)->act == act_rename && strncmp(have->text, " rename=EXDEV", 13) == 0 &&
+               ((op->flags & RENAME_EXCHANGE) || (o->apart && passed) || (lstat(side_path(model, op->path), &st) == 0 && !is_plain(&st)));
 }
 
 static int actor_run(void *arg)
@@ -101,7 +109,7 @@ static int actor_run(void *arg)
                         begin(a, &side, &model, order.attempt);
                 } else if (order.what == DO) {
                         side_act(&side, &order.op, &reply.have);
-                        if (a->stage->o->rules && is_left_alone(&model, &order.op, &reply.have))
+                        if (is_left_alone(a->stage->o, &model, &order.op, &reply.have))
                                 reply.want = reply.have;
                         else
                                 side_act(&model, &order.op, &reply.want);

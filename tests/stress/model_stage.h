@@ -26,6 +26,7 @@ struct model_options {
         bool exact, race, ng;
         /* Some names are artifacts, so that the tree lies in two layers: all actors see it by the mount, or half of them by the second. */
         bool rules;
+        bool apart; /* the overlay is on another filesystem than the source: what goes from one to the other is copied */
 };
 
 struct ops {
