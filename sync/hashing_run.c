@@ -154,9 +154,11 @@ static void sleep_until_touched(struct hashing *h)
         atomic_store(&h->asleep, false);
 }
 
+/* What is queued may be none of ours: the rest of the file system is never quiet. */
 static void settle_if_due(struct hashing *h)
 {
-        if (h->unsettled.any && hashing_places_is_empty(&h->places) && hashing_queue_is_empty(&h->queue) && settles_in(h) == 0)
+        hashing_take(h);
+        if (h->unsettled.any && hashing_places_is_empty(&h->places) && settles_in(h) == 0)
                 hashing_settle(h);
 }
 

@@ -3,6 +3,8 @@ STRESS += tests/stress/offload.c
 TEST_LIB_SRCS += tests/lib/watch_record.c
 UNIT_TESTS += tests/unit/test_watch.c tests/unit/test_watch_inotify.c tests/unit/test_watch_inotify_tree.c
 STRESS += tests/stress/watch.c
+UNIT_TESTS += tests/unit/test_journal.c tests/unit/test_batches.c
+STRESS += tests/stress/journal.c
 CONFORM_SRCS += tests/conform/main.c tests/conform/run.c tests/conform/compare.c tests/conform/state.c tests/conform/targets.c \
 	tests/conform/groups.c tests/conform/expected.c tests/conform/differences.c tests/conform/calls_open.c tests/conform/calls_names.c \
 	tests/conform/calls_attr.c tests/conform/calls_xattr.c tests/conform/calls_use.c tests/conform/calls_data.c \
@@ -76,7 +78,6 @@ UNIT_TESTS += tests/unit/test_latency.c
 MOUNT_TESTS += tests/mount/test_overlay.c tests/mount/test_cross.c
 STRESS += tests/stress/moves.c
 E2E_TESTS += tests/e2e/test_reload.c
-UNIT_TESTS += tests/unit/test_journal.c
 TEST_LIB_SRCS += tests/lib/events.c
 UNIT_TESTS += tests/unit/test_decide.c tests/unit/test_run.c tests/unit/test_selection.c
 UNIT_TESTS += tests/unit/test_http.c tests/unit/test_volume.c
