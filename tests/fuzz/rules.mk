@@ -23,6 +23,7 @@ $(eval $(call fuzz_target,config,$(addprefix sync/agent/,config.c config_artifac
 $(eval $(call fuzz_target,ignore,$(addprefix sync/agent/,ignore_file.c rule_list.c) $(addprefix fs/,rules.c patterns.c finder.c glob.c) \
 	cache/base/fd.c cache/base/thread.c))
 $(eval $(call fuzz_target,clock,sync/journal.c cache/base/thread.c))
+$(eval $(call fuzz_target,reflog,sync/reflog.c))
 
 $(eval $(call fuzz_target,http,sync/serve/http_request.c))
 $(eval $(call fuzz_target,volume,$(addprefix sync/agent/,volume.c config_keys.c options.c) sync/serve/why.c))
