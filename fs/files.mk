@@ -50,6 +50,8 @@ FS_SRCS := \
 	fs/ops_rename.c \
 	fs/ops_slow.c \
 	fs/overlay.c \
+	fs/own.c \
+	fs/own_bind.c \
 	fs/owner.c \
 	fs/patterns.c \
 	fs/place.c \

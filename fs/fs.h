@@ -144,6 +144,21 @@ void fs_tell_all(struct fs_mount *m);
 /* Tell what was put off: returns when nothing told or done before is still to be told. The watcher's thread or any that serves nothing. */
 void fs_settle(struct fs_mount *m);
 
+/*
+ * What the mount has of its own for those who have it mounted: `.dsfs` in its root, which is found by name and listed nowhere (fs/own.h).
+ */
+
+#define FS_OWN_NAME ".dsfs"
+
+/* `.dsfs/status.json` is this from now on (copied), and nobody reads what it was before. Not on a thread that serves, and holding no lock
+ * that serving needs. 0, -ENOMEM, or -EMSGSIZE above some KiB. */
+int fs_own_status(struct fs_mount *m, const char *text);
+
+/* Bind `.dsfs/events.sock`, and listen. Once a mount, at its beginning. While the descriptor is open, or any that was accepted from it, the
+ * connection lasts although the mount point may be gone. The descriptor, or -errno and *why (one phrase, the caller frees). Not on a thread
+ * that serves. */
+int fs_own_listen(struct fs_mount *m, char **why);
+
 void fs_mount_stats(struct fs_mount *m, struct fs_stats *ret);
 
 /* How often the kernel has been told something. Any thread, no lock. */

@@ -10,6 +10,7 @@
 #include "fs/backing.h"
 #include "fs/entry.h"
 #include "fs/inject.h"
+#include "fs/own.h"
 #include "fs/tell.h"
 
 /* A name with its directory, as an event brings it. */
@@ -22,6 +23,11 @@ struct at {
 static void at_find(struct fs_mount *m, struct at *a, const struct ident *dir, const char *name, size_t len)
 {
         a->dir = len <= NAME_BYTES_MAX ? tell_find(m, dir) : NULL;
+        /* The source's own is not what the mount shows there. */
+        if (a->dir && len == sizeof(OWN_NAME) - 1 && node_id_of(a->dir) == NODE_ROOT && memcmp(name, OWN_NAME, len) == 0) {
+                mount_forget(m, a->dir, 1);
+                a->dir = NULL;
+        }
         a->len = a->dir ? len : 0;
         memcpy(a->name, name, a->len);
         a->name[a->len] = '\0';

@@ -20,6 +20,7 @@ struct injector;
 struct later;
 struct offload;
 struct overlay;
+struct own;
 struct worker;
 
 /* How many serving threads may wait for FORGETs at once: some must be left to take them. */
@@ -37,6 +38,7 @@ struct fs_mount {
         struct injector *injector; /* NULL: what the host does isn't replayed */
         struct backings *backings; /* NULL in the source profile */
         struct overlay *overlay;   /* borrowed; NULL: nothing is an artifact */
+        struct own *own;           /* what `.dsfs` shows */
         struct layer source;
         bool privileged; /* we may act for any user: backing objects are made as their owner */
         bool epoch;      /* the kernel can be told to distrust all names at once */

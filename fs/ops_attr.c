@@ -19,6 +19,7 @@
 #include "fs/inject.h"
 #include "fs/later.h"
 #include "fs/ops.h"
+#include "fs/own.h"
 #include "fs/owner.h"
 #include "fs/place.h"
 #include "fs/privs.h"
@@ -99,7 +100,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, s
         if (n && inject_setattr(m, req, n))
                 return;
         cross_enter(m);
-        rc = !n ? -ESTALE : node_is(n, NODE_READONLY) ? -EROFS : reach(m, n, SLOT_PATH, &h);
+        rc = !n ? own_refusal(ino) : node_is(n, NODE_READONLY) ? -EROFS : reach(m, n, SLOT_PATH, &h);
         if (rc < 0) {
                 cross_leave(m);
                 fuse_reply_err(req, -rc);
@@ -152,7 +153,7 @@ static int bearer_begin(struct bearer *b, fuse_req_t req, enum op op, fuse_ino_t
                 return -ENOSYS;
         n = mount_node(b->m, ino);
         if (!n)
-                return -ESTALE;
+                return own_refusal(ino);
         b->n = n;
         b->open = S_ISREG(n->type) && slots_get(b->m->slots, n, SLOT_READ, &b->h);
         if (b->open)
@@ -267,6 +268,8 @@ static void xattr_answer(fuse_req_t req, enum op op, fuse_ino_t ino, const char 
         }
         if (n == 0)
                 n = xattr_read(&b, name, buf, room);
+        if (own_is(ino))
+                n = name ? -ENODATA : 0;
         if (n > 0 && name && size)
                 owner_swap_acl(b.m, name, buf, (size_t)n);
         slots_release(b.m->slots, &b.h);

@@ -15,6 +15,7 @@
 #include "cache/base/err.h"
 #include "fs/entry.h"
 #include "fs/ops.h"
+#include "fs/own.h"
 #include "fs/place.h"
 #include "fs/reach.h"
 #include "fs/worker.h"
@@ -28,6 +29,7 @@ struct listing {
         struct fs_mount *m;
         struct node *dir;
         struct place_pair places;
+        bool root; /* the directory is the mount's */
         bool both; /* there are two places to read */
         bool plus;
         char *buf;
@@ -93,6 +95,8 @@ static bool add_entry(struct listing *l, const struct place *from, const struct 
         off_t next = l->both ? cookie_of(from->layer, d->d_off, second) : d->d_off;
         struct place p = *from;
 
+        if (l->root && own_is_name(NODE_ROOT, d->d_name))
+                return true;
         if (is_dots(d->d_name) ? second : !place_shows(l->m, l->dir, &l->places, from, d->d_name, d->d_type, &p.is))
                 return true;
         return l->plus ? add_plus(l, &p, d, next) : add_plain(l, &p, d, next);
@@ -159,10 +163,12 @@ static int read_from(struct listing *l, off_t off)
 static void list(fuse_req_t req, struct fs_mount *m, fuse_ino_t ino, size_t size, off_t off, bool plus)
 {
         CLEANUP_FREE char *own = NULL;
-        struct listing l = {.req = req, .m = m, .dir = mount_node(m, ino), .plus = plus, .size = size};
+        struct listing l = {.req = req, .m = m, .dir = mount_node(m, ino), .root = ino == NODE_ROOT, .plus = plus, .size = size};
         size_t payload;
         int rc = -ESTALE;
 
+        if (!l.dir && own_list(m, req, ino, size, off, plus))
+                return;
         if (l.dir)
                 rc = place_list(m, l.dir, &l.places);
         if (rc == 0) {

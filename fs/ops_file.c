@@ -14,6 +14,7 @@
 #include "fs/later.h"
 #include "fs/offload.h"
 #include "fs/ops.h"
+#include "fs/own.h"
 #include "fs/place.h"
 #include "fs/privs.h"
 #include "fs/reach.h"
@@ -46,6 +47,8 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         if (backing_in_use(m)) {
                 struct node *n = mount_node(m, ino);
 
+                if (!n && own_open(req, ino, fi))
+                        return;
                 if (!n || !inject_open(m, req, n, fi))
                         open_passed(req, m, n, fi);
                 return;
@@ -55,6 +58,8 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
                 fuse_reply_err(req, ENOSYS);
                 return;
         }
+        if (own_open(req, ino, fi))
+                return;
         fi->keep_cache = 0;
         fuse_reply_open(req, fi);
 }
@@ -171,6 +176,8 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
         struct held h;
         int rc = n ? reach_as_opened(m, n, fi->flags, &h) : -ESTALE;
 
+        if (!n && own_read(m, req, ino, size, off))
+                return;
         if (rc < 0) {
                 fuse_reply_err(req, -rc);
                 return;
@@ -218,6 +225,8 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
         bool key;
         int rc;
 
+        if (!n && own_write(m, req, ino, fi->writepage))
+                return;
         cross_enter(m);
         rc = n ? reach(m, n, SLOT_WRITE, &h) : -ESTALE;
         if (rc < 0) {
@@ -255,6 +264,8 @@ void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse
         int rc = n ? reach(m, n, SLOT_READ, &h) : -ESTALE;
 
         (void)fi;
+        if (!n && own_lseek(m, req, ino, off, whence))
+                return;
         if (rc == 0) {
                 at = lseek(h.fd, off, whence);
                 if (at < 0)

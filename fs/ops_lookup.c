@@ -12,6 +12,7 @@
 #include "fs/entry.h"
 #include "fs/inject.h"
 #include "fs/ops.h"
+#include "fs/own.h"
 #include "fs/reach.h"
 #include "fs/worker.h"
 
@@ -26,6 +27,8 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
         uint32_t seq = dir ? atomic_load(&dir->seq) : 0;
         int rc;
 
+        if (own_lookup(m, req, parent, name))
+                return;
         if (dir && inject_lookup(m, req, dir, name))
                 return;
         rc = dir ? place_find(m, dir, name, &p) : -ESTALE;
@@ -84,6 +87,8 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         int rc = n ? entry_attr(m, n, &st) : -ESTALE;
 
         (void)fi;
+        if (!n && own_getattr(m, req, ino))
+                return;
         if (rc < 0)
                 fuse_reply_err(req, -rc);
         else
@@ -99,6 +104,8 @@ void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct fuse_f
         int rc = n ? reach(m, n, SLOT_PATH, &h) : -ESTALE;
 
         (void)fi;
+        if (!n && own_statx(m, req, ino))
+                return;
         if (rc == 0) {
                 if (statx(h.fd, "", AT_EMPTY_PATH | (flags & AT_STATX_SYNC_TYPE), (unsigned)mask, &stx) < 0)
                         rc = -errno;
@@ -138,7 +145,7 @@ void op_readlink(fuse_req_t req, fuse_ino_t ino)
 void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
         struct fs_mount *m = worker_serve(req, OP_STATFS);
-        const struct node *n = mount_node(m, ino);
+        const struct node *n = mount_node(m, own_is(ino) ? NODE_ROOT : ino);
         struct statvfs st;
 
         if (!n || fstatvfs(layer_of(m, n)->root_fd, &st) < 0)

@@ -15,6 +15,7 @@
 #include "fs/inject.h"
 #include "fs/later.h"
 #include "fs/ops.h"
+#include "fs/own.h"
 #include "fs/owner.h"
 #include "fs/place.h"
 #include "fs/reach.h"
@@ -42,7 +43,7 @@ static int making_begin(struct making *k, fuse_req_t req, enum op op, fuse_ino_t
         k->name = name;
         k->p = PLACE_NONE;
         cross_enter(k->m);
-        rc = k->dir ? place_make(k->m, k->dir, name, is_dir, &k->p) : -ESTALE;
+        rc = own_is_name(parent, name) ? -EROFS : k->dir ? place_make(k->m, k->dir, name, is_dir, &k->p) : own_refusal(parent);
         return rc == -ESTALE ? -ENOENT : rc;
 }
 
@@ -73,7 +74,7 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
         struct making k;
         int rc;
 
-        if (inject_make(fuse_req_userdata(req), req, parent, name))
+        if (inject_make(fuse_req_userdata(req), req, parent, name) || own_mknod(fuse_req_userdata(req), req, parent, name, mode))
                 return;
         rc = making_begin(&k, req, OP_MKNOD, parent, name, false);
         if (rc == 0 && (S_ISBLK(mode) || (S_ISCHR(mode) && rdev != 0)))
@@ -149,7 +150,7 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *n
 
         if (rc == 0) {
                 n = mount_node(k.m, ino);
-                rc = n ? reach(k.m, n, SLOT_PATH, &h) : -ESTALE;
+                rc = n ? reach(k.m, n, SLOT_PATH, &h) : own_is(ino) ? -EXDEV : -ESTALE;
         }
         if (rc == 0) {
                 rc = link_held(&k, n, h.fd);

@@ -11,6 +11,7 @@
 #include "fs/inject.h"
 #include "fs/later.h"
 #include "fs/ops.h"
+#include "fs/own.h"
 #include "fs/place.h"
 #include "fs/shadow.h"
 #include "fs/victim.h"
@@ -22,8 +23,12 @@ static void remove_name(fuse_req_t req, enum op op, fuse_ino_t parent, const cha
         struct node *dir = mount_node(m, parent);
         struct place p = PLACE_NONE;
         struct victim v;
-        int rc = -ESTALE;
+        int rc = own_refusal(parent);
 
+        if (own_is_name(parent, name)) {
+                fuse_reply_err(req, EROFS);
+                return;
+        }
         if (dir && inject_remove(m, req, dir, name))
                 return;
         cross_enter(m);

@@ -13,6 +13,7 @@
 #include "fs/inject.h"
 #include "fs/later.h"
 #include "fs/ops.h"
+#include "fs/own.h"
 #include "fs/owner.h"
 #include "fs/rename.h"
 #include "fs/shadow.h"
@@ -27,8 +28,8 @@ static int end_open(struct fs_mount *m, struct end *e, fuse_ino_t parent, const 
         *e = END_NONE;
         e->dir = mount_node(m, parent);
         e->name = name;
-        if (!e->dir)
-                return -ESTALE;
+        if (!e->dir || own_is_name(parent, name))
+                return e->dir ? -EROFS : own_refusal(parent);
         e->belief = node_hold(m->nodes, name_belief(m->names, node_id_of(e->dir), name, strlen(name)));
         return 0;
 }

@@ -10,6 +10,7 @@
 #include "fs/offload.h"
 #include "fs/later.h"
 #include "fs/ops.h"
+#include "fs/own.h"
 #include "fs/place.h"
 #include "fs/privs.h"
 #include "fs/reach.h"
@@ -90,7 +91,10 @@ void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_inf
         (void)fi;
         if (rc == -EACCES)
                 rc = reach(s.m, n, SLOT_WRITE, &s.out);
-        slow_run(&s, rc);
+        if (own_is(ino))
+                fuse_reply_err(req, 0);
+        else
+                slow_run(&s, rc);
 }
 
 void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
@@ -109,7 +113,10 @@ void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_
         (void)fi;
         if (rc >= 0)
                 s.out.fd = rc; /* no slot: closed when let go */
-        slow_run(&s, rc);
+        if (own_is(ino))
+                fuse_reply_err(req, 0);
+        else
+                slow_run(&s, rc);
 }
 
 /* Have `change` change what `out` is of. */
@@ -159,7 +166,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
 
         (void)fi;
         s.changed = mount_node(s.m, ino);
-        slow_run(&s, s.changed ? 0 : -ESTALE);
+        slow_run(&s, s.changed ? 0 : own_refusal(ino));
 }
 
 static ssize_t copy_bytes(struct slow_job *s)
@@ -192,7 +199,7 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct 
 
         (void)fi_in, (void)fi_out;
         s.changed = mount_node(s.m, ino_out);
-        rc = in && s.changed ? 0 : -ESTALE;
+        rc = in && s.changed ? 0 : own_is(ino_in) ? -EXDEV : own_refusal(ino_out);
         if (flags)
                 rc = -EINVAL;
         if (rc == 0)

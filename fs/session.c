@@ -24,6 +24,7 @@
 #include "fs/mount.h"
 #include "fs/offload.h"
 #include "fs/overlay.h"
+#include "fs/own.h"
 #include "fs/threads.h"
 #include "fs/worker.h"
 
@@ -229,6 +230,7 @@ static void free_all(struct fs_mount *m)
         slots_free(m->slots);
         name_index_free(m->names);
         node_table_free(m->nodes);
+        own_free(m->own);
         layer_release(&m->source);
         workers_free(m->workers);
         mutex_release(&m->lock);
@@ -275,7 +277,8 @@ int fs_mount_new(const struct fs_options *options, struct fs_mount **ret, char *
                 goto fail;
         }
         slots_share(fd_budget(0));
-        if (node_table_new(&m->nodes) < 0 || name_index_new(&m->names) < 0 || slots_new(fd_budget(options->max_fds), &m->slots) < 0)
+        if (own_new(&m->own) < 0 || node_table_new(&m->nodes) < 0 || name_index_new(&m->names) < 0 ||
+            slots_new(fd_budget(options->max_fds), &m->slots) < 0)
                 rc = -ENOMEM;
         if (rc == 0 && options->profile == FS_PROFILE_DATA)
                 rc = backings_new(&m->backings);
