@@ -32,18 +32,23 @@ SYNC_SRCS += \
 	sync/serve/http_request.c \
 	sync/serve/json.c \
 	sync/serve/registry.c \
+	sync/serve/socket.c \
+	sync/serve/stream.c \
+	sync/serve/stream_lines.c \
 	sync/serve/subscriber.c \
 	sync/serve/why.c \
 	sync/agent/agent.c \
 	sync/agent/artifacts_from.c \
 	sync/agent/artifacts_ops.c \
 	sync/agent/artifacts_target.c \
+	sync/agent/board.c \
 	sync/agent/cmd.c \
 	sync/agent/cmd_artifacts.c \
 	sync/agent/cmd_artifacts_do.c \
 	sync/agent/cmd_artifacts_show.c \
 	sync/agent/cmd_config.c \
 	sync/agent/cmd_doctor.c \
+	sync/agent/cmd_events.c \
 	sync/agent/cmd_hash.c \
 	sync/agent/cmd_logs.c \
 	sync/agent/cmd_mount.c \
@@ -62,6 +67,7 @@ SYNC_SRCS += \
 	sync/agent/doctor_proof.c \
 	sync/agent/doctor_sources.c \
 	sync/agent/doctor_system.c \
+	sync/agent/events.c \
 	sync/agent/figures.c \
 	sync/agent/follow.c \
 	sync/agent/git.c \

@@ -97,6 +97,7 @@ void hashing_stats(struct hashing *h, struct hashing_stats *ret)
         *ret = (struct hashing_stats){
                 .scanning = atomic_load(&h->scanning),
                 .waits = atomic_load(&h->waits),
+                .off = atomic_load(&h->off),
                 .progress = {.entries = atomic_load(&h->entries), .files = atomic_load(&h->files), .bytes = atomic_load(&h->bytes)},
         };
         if (c)

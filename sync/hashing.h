@@ -53,6 +53,7 @@ struct hashing_stats {
         struct content root;
         bool pending;                  /* something is known to have been touched since, or nothing is known yet */
         uint64_t waiting;              /* of what was touched, about how much isn't in it */
+        bool off;                      /* for good: hashing_warnings() says why, or why not */
         bool scanning;                 /* everything is being looked at */
         struct scan_progress progress; /* of what runs, else of what ran last */
         bool waits;                    /* another process keeps the memory: ours is when it ends */

@@ -33,6 +33,7 @@ MOUNT_TESTS += tests/mount/test_cli_status.c
 MOUNT_TESTS += tests/mount/test_doctor.c
 MOUNT_TESTS += tests/mount/test_cli_logs.c
 UNIT_TESTS += tests/unit/test_log.c
+UNIT_TESTS += tests/unit/test_stream.c
 UNIT_TESTS += tests/unit/test_control.c tests/unit/test_json.c tests/unit/test_options.c tests/unit/test_request.c
 MOUNT_TESTS += tests/mount/test_hash.c tests/mount/test_cli_hash.c
 MOUNT_TESTS += tests/mount/test_several.c tests/mount/test_cli_several.c tests/mount/test_cli_together.c

@@ -8,8 +8,10 @@
 
 #include "cache/base/log.h"
 #include "cache/base/thread.h"
+#include "sync/agent/board.h"
 #include "sync/agent/config.h"
 #include "sync/agent/daemon.h"
+#include "sync/agent/events.h"
 #include "sync/agent/record.h"
 #include "sync/agent/reload.h"
 #include "sync/agent/state.h"
@@ -115,6 +117,7 @@ static void signal_came(uv_signal_t *s, int number)
 static void close_all(struct agent *a)
 {
         control_close(a->control);
+        events_close(a->events);
         if (a->overlay)
                 artifacts_cancel(a->overlay);
         seats_close(a);
@@ -249,6 +252,16 @@ static int rules_start(struct agent *a, char **why)
         return rc ? why_set(why, rc, "the configuration can't be followed: %s", strerror(-rc)) : 0;
 }
 
+/* To tell what changes, and how the mounts do. */
+static int events_start(struct agent *a, char **why)
+{
+        int rc = board_new(a, &a->board);
+
+        if (rc)
+                return why_set(why, rc, "the agent can't start: %s", strerror(-rc));
+        return events_new(a, &a->events, why);
+}
+
 static int start(struct agent *a, const struct seat_wish *first, char **why)
 {
         const struct mount_options *o = first->options;
@@ -260,6 +273,8 @@ static int start(struct agent *a, const struct seat_wish *first, char **why)
                 rc = engine_new(a->source, o->coherence, o->watch, a->hashing, &a->engine, why);
         if (rc == 0)
                 rc = rules_start(a, why);
+        if (rc == 0)
+                rc = events_start(a, why);
         if (rc == 0)
                 rc = seat_make(a, first, why);
         return rc;
@@ -290,9 +305,11 @@ int agent_serve(struct agent *a, struct daemon *d, const struct seat_wish *first
         if (rc == 0)
                 figures_look(a);
         (void)uv_run(&a->loop, UV_RUN_DEFAULT);
+        board_free(a->board);
         reload_free(a->reload);
         engine_free(a->engine);
         hashing_free(a->hashing);
+        events_free(a->events);
         journal_free(a->journal);
         overlay_free(a->overlay);
         (void)uv_loop_close(&a->loop);

@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <uv.h>
 
@@ -15,8 +16,11 @@
 #include "sync/hashing.h"
 #include "sync/serve/control.h"
 
+struct board;
 struct config;
 struct daemon;
+struct events;
+struct journal;
 struct reload;
 
 struct agent {
@@ -31,6 +35,10 @@ struct agent {
         struct journal *journal;
         struct reload *reload;
         struct overlay *overlay; /* NULL without rules */
+        struct events *events;
+        struct board *board;
+        /* What the source has where its mounts show what is their own. */
+        atomic_bool shadows_own;
         struct figures figures;
         /* Loop thread only. */
         uv_loop_t loop;

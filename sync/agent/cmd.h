@@ -29,6 +29,7 @@ extern const struct command cmd_umount;
 extern const struct command cmd_status;
 extern const struct command cmd_wait;
 extern const struct command cmd_run;
+extern const struct command cmd_events;
 extern const struct command cmd_hash;
 extern const struct command cmd_doctor;
 extern const struct command cmd_config;

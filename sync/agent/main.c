@@ -23,9 +23,11 @@
  *                 plugin.c        docker's volumes    plugin_jobs.c  what changes them    plugin_status.c  how they are
  *                 volume.c        one of them    volume_store.c  on disk    volume_mount.c  mounted, by    own_run.c  `dsfs mount`
  *                 prewarm.c       reads a fresh mount in the background (prewarm_walk.c is the process that does)
+ *                 events.c        where changes are told: on the host and in each mount    board.c  and, there, how the mount does
  *   sync/serve/   control.c       the control socket    registry.c  requests and answers    client.c  the other end
  *                 http.c          a plugin's socket    http_request.c  what may come in by it
- *                 json.c          names are bytes       why.c       sentences that explain failures
+ *                 stream.c        the event stream      stream_lines.c  its lines           subscriber.c  the other end
+ *                 json.c          names are bytes       why.c       sentences that explain failures    socket.c  making sockets
  *   sync/run/     run.c           `dsfs run` at work: its poll    decide.c  when, as a table of states    choices.c  its options
  *                 keeper.c        the process above the command, which leaves nothing behind    terminal.c  lent to the command
  *                 feed.c          changes, by as many connections as it takes    selection.c  which of them count
@@ -59,7 +61,7 @@ static enum exit_code run_prewarm(int argc, char **argv)
 static const struct command cmd_prewarm = {.name = PREWARM_COMMAND, .usage = "MNT PID", .run = run_prewarm};
 
 /* clang-format off */
-static const struct command *const commands[] = {&cmd_mount, &cmd_umount, &cmd_status, &cmd_wait, &cmd_run, &cmd_hash, &cmd_artifacts, &cmd_config, &cmd_logs, &cmd_doctor, &cmd_plugin, &cmd_prewarm};
+static const struct command *const commands[] = {&cmd_mount, &cmd_umount, &cmd_status, &cmd_wait, &cmd_events, &cmd_run, &cmd_hash, &cmd_artifacts, &cmd_config, &cmd_logs, &cmd_doctor, &cmd_plugin, &cmd_prewarm};
 /* clang-format on */
 
 static void usage(FILE *to)

@@ -1,3 +1,4 @@
+#include "sync/agent/events.h"
 #include "sync/agent/record.h"
 
 #include <dirent.h>
@@ -307,11 +308,14 @@ void record_drop(const char *run, const char *id)
 {
         CLEANUP_FD int dirfd = open(run, O_PATH | O_DIRECTORY | O_CLOEXEC);
         char sock[SOURCE_ID_TEXT + 5];
+        char events[EVENTS_SOCKET_TEXT];
 
         if (dirfd < 0)
                 return;
         record_socket_name(id, sock);
+        events_socket_name(id, events);
         (void)unlinkat(dirfd, sock, 0);
+        (void)unlinkat(dirfd, events, 0);
         (void)unlinkat(dirfd, record_file(id).text, 0);
 }
 

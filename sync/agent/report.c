@@ -7,12 +7,15 @@
 #include "cache/base/fd.h"
 #include "cache/base/thread.h"
 #include "sync/agent/agent.h"
+#include "sync/agent/events.h"
 #include "sync/agent/prewarm.h"
 #include "sync/agent/reload.h"
+#include "sync/journal.h"
 #include "sync/serve/json.h"
 #include "sync/serve/why.h"
 
 #define OP_COUNTS_MAX 128
+#define PUBLIC_VERSION 1
 #define NS_PER_S 1e9
 #define NS_PER_MS 1e6
 
@@ -131,34 +134,99 @@ static json_t *staleness_json(const struct latency_stats *l)
                          (double)l->sum_ns / NS_PER_MS);
 }
 
+/* How it does, and what is to be said about it. */
+static const char *verdict_of(const struct seat *s, json_t *warnings, struct fs_stats *fs, struct engine_stats *es)
+{
+        const struct agent *a = s->agent;
+        bool degraded, unhashed;
+
+        fs_mount_stats(s->mount, fs);
+        engine_stats(a->engine, es);
+        engine_warnings(a->engine, add_warning, warnings);
+        reload_warnings(a->reload, add_warning, warnings);
+        if (atomic_load(&a->shadows_own))
+                add_warning(warnings, "the source has a " FS_OWN_NAME
+                                      " of its own, which can't be seen in its mounts: they show theirs there; rename it, if it is needed");
+        degraded = json_array_size(warnings) > 0 || es->watch.degraded;
+        hashing_warnings(a->hashing, add_warning, warnings, &unhashed);
+        degraded = degraded || unhashed;
+        add_notes(warnings, s, fs, es);
+        return fs->ended ? "broken" : degraded ? "degraded" : "ok";
+}
+
+static json_t *clock_json(const struct agent *a)
+{
+        char clock[CLOCK_TEXT];
+
+        journal_clock(a->journal, clock);
+        return json_string(clock);
+}
+
+/* What was touched elsewhere waits to be sorted out, too: that is nothing to speak of. */
+static json_int_t waiting(const struct hashing_stats *h)
+{
+        return !h->pending ? 0 : h->waiting ? (json_int_t)h->waiting : 1;
+}
+
+static void add_events(json_t *m, const struct seat *s)
+{
+        const struct agent *a = s->agent;
+        struct journal_stats j;
+        struct stream_stats stream;
+        struct hashing_stats h;
+
+        hashing_stats(a->hashing, &h);
+        events_stats(a->events, &stream);
+        journal_stats(a->journal, &j);
+        json_object_set_new(m, "clock", clock_json(a));
+        json_object_set_new(m, "pending", json_integer(waiting(&h)));
+        json_object_set_new(m, "events",
+                            json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s?}", "subscribers", (json_int_t)stream.subscribers,
+                                      "records", (json_int_t)j.records, "batches", (json_int_t)j.batches, "forgotten",
+                                      (json_int_t)j.forgotten, "sent", (json_int_t)stream.sent, "replayed", (json_int_t)stream.replayed,
+                                      "cut", (json_int_t)stream.cut, "refused", (json_int_t)stream.refused, "not_in_mount", s->no_socket));
+}
+
+json_t *report_public(struct seat *s)
+{
+        const struct agent *a = s->agent;
+        json_t *warnings = json_array();
+        const char *name = strrchr(a->source, '/');
+        struct hashing_stats h;
+        struct engine_stats es;
+        struct fs_stats fs;
+        const char *verdict = verdict_of(s, warnings, &fs, &es);
+        char root[CONTENT_TEXT];
+        json_t *m;
+
+        hashing_stats(a->hashing, &h);
+        content_to_text(&h.root, root);
+        m = json_pack("{s:i, s:s, s:o, s:o, s:s, s:s, s:s, s:b, s:b, s:o, s:I, s:o, s:I}", "version", PUBLIC_VERSION, "verdict", verdict,
+                      "name", text_json(s->name), "source", text_json(name && name[1] ? name + 1 : "/"), "profile",
+                      fs.profile == FS_PROFILE_DATA ? "data" : "source", "transport", fs.uring ? "io_uring" : "/dev/fuse", "coherence",
+                      engine_coherence(a->engine) == FS_COHERENCE_STRICT ? "strict" : "events", "readonly", (int)s->options.readonly,
+                      "replay", (int)fs.replays, "clock", clock_json(a), "pending", waiting(&h), "root_hash",
+                      h.has_root ? json_string(root) : json_null(), "warnings", (json_int_t)json_array_size(warnings));
+        json_decref(warnings);
+        return m;
+}
+
 json_t *report_seat(struct seat *s)
 {
         struct agent *a = s->agent;
         struct engine_stats es;
         struct fs_stats fs;
         json_t *warnings = json_array();
+        const char *verdict = verdict_of(s, warnings, &fs, &es);
         json_t *m;
-        bool degraded, unhashed;
 
-        fs_mount_stats(s->mount, &fs);
-        engine_stats(a->engine, &es);
-        engine_warnings(a->engine, add_warning, warnings);
-        reload_warnings(a->reload, add_warning, warnings);
-        degraded = json_array_size(warnings) > 0 || es.watch.degraded;
-        hashing_warnings(a->hashing, add_warning, warnings, &unhashed);
-        degraded = degraded || unhashed;
-        add_notes(warnings, s, &fs, &es);
-        m = json_pack("{s:s, s:o, s:o, s:o, s:i, s:s, s:s, s:s, s:s, s:b, s:f}", "verdict",
-                      fs.ended   ? "broken"
-                      : degraded ? "degraded"
-                                 : "ok",
-                      "name", text_json(s->name), "source", text_json(a->source), "mountpoint", text_json(s->mountpoint), "pid",
-                      (int)getpid(), "profile", fs.profile == FS_PROFILE_DATA ? "data" : "source", "transport",
-                      fs.uring ? "io_uring" : "/dev/fuse", "coherence",
+        m = json_pack("{s:s, s:o, s:o, s:o, s:i, s:s, s:s, s:s, s:s, s:b, s:f}", "verdict", verdict, "name", text_json(s->name), "source",
+                      text_json(a->source), "mountpoint", text_json(s->mountpoint), "pid", (int)getpid(), "profile",
+                      fs.profile == FS_PROFILE_DATA ? "data" : "source", "transport", fs.uring ? "io_uring" : "/dev/fuse", "coherence",
                       engine_coherence(a->engine) == FS_COHERENCE_STRICT ? "strict" : "events", "watch", backend_name(&es), "readonly",
                       (int)s->options.readonly, "seconds", (double)(clock_now_ns() - s->began_ns) / NS_PER_S);
         json_object_set_new(m, "watches", json_integer((json_int_t)es.watch.watches));
-        json_object_set_new(m, "events", json_integer((json_int_t)es.watch.events));
+        json_object_set_new(m, "watch_events", json_integer((json_int_t)es.watch.events));
         json_object_set_new(m, "staleness_ms", staleness_json(&es.latency));
         json_object_set_new(m, "overflows", json_integer((json_int_t)es.watch.overflows));
         json_object_set_new(m, "nodes", json_integer((json_int_t)fs.nodes));
@@ -179,6 +247,7 @@ json_t *report_seat(struct seat *s)
         json_object_set_new(m, "prewarm", prewarm_json(s));
         json_object_set_new(m, "artifacts", figures_json(a));
         add_hash(m, a, &es);
+        add_events(m, s);
         json_object_set_new(m, "warnings", warnings);
         return m;
 }

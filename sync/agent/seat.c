@@ -5,8 +5,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cache/base/fd.h"
 #include "cache/base/log.h"
 #include "sync/agent/agent.h"
+#include "sync/agent/board.h"
+#include "sync/agent/events.h"
 #include "sync/agent/mountinfo.h"
 #include "sync/agent/prewarm.h"
 #include "sync/serve/why.h"
@@ -20,8 +23,10 @@ static void seat_free(struct seat *s)
 {
         if (!s)
                 return;
+        fd_close(&s->listener);
         free(s->mountpoint);
         free(s->name);
+        free(s->no_socket);
         free(s);
 }
 
@@ -32,6 +37,7 @@ static struct seat *seat_new(struct agent *a, const struct seat_wish *wish)
         if (!s)
                 return NULL;
         s->agent = a;
+        s->listener = -1;
         s->options = *wish->options;
         s->options.name = NULL;
         s->mountpoint = strdup(wish->mountpoint);
@@ -161,6 +167,10 @@ static int start_mount(struct agent *a, struct seat *s, char **why)
         fs_mount_on_end(s->mount, mount_ended, s);
         /* There are as many places in the engine as there are seats. */
         (void)engine_add_mount(a->engine, s->mount);
+        board_write(s);
+        s->listener = fs_own_listen(s->mount, &s->no_socket);
+        if (s->listener < 0)
+                log_info("%s has no " FS_OWN_NAME "/events.sock: %s", s->mountpoint, why_text(s->no_socket));
         return 0;
 }
 
@@ -415,7 +425,7 @@ static void prewarmed(void *arg)
 
 static void look_at(struct agent *a, struct seat *s)
 {
-        bool begin;
+        bool begin, open, over;
 
         mutex_lock(&a->lock);
         if (s->fresh && s->state == SEAT_SERVING && !s->stopping && !s->ended &&
@@ -424,10 +434,16 @@ static void look_at(struct agent *a, struct seat *s)
                 hashing_go(a->hashing);
         }
         s->fresh = s->fresh && s->state == SEAT_MAKING;
+        open = s->state == SEAT_SERVING && !s->ended;
+        over = s->state != SEAT_MAKING && !open;
         begin = s->ended && (s->state == SEAT_SERVING || s->state == SEAT_DETACHED);
         if (begin)
                 set_state_locked(a, s, SEAT_ENDING);
         mutex_unlock(&a->lock);
+        if (open)
+                events_open(a->events, s);
+        if (over)
+                events_let_go(s);
         if (begin)
                 begin_end(s);
 }

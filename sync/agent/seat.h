@@ -24,6 +24,7 @@
 struct agent;
 struct fs_mount;
 struct prewarm;
+struct stream_door;
 
 enum seat_state {
         SEAT_MAKING,
@@ -42,6 +43,7 @@ struct seat {
         /* Set before SERVING; until ENDING for those who hold the seat. */
         struct fs_mount *mount;
         unsigned long long began_ns;
+        char *no_socket; /* why it has no .dsfs/events.sock, one phrase; owned; NULL: it has */
         /* Guarded by agent->lock. */
         enum seat_state state;
         unsigned holders;
@@ -51,7 +53,9 @@ struct seat {
         bool stopping;  /* somebody is unmounting right now */
         bool own_place; /* made for this mount, to be removed with it */
         struct prewarm *prewarm;
-        /* The loop's. */
+        /* The loop's, after MAKING. */
+        int listener; /* .dsfs/events.sock, until it is offered; -1: none */
+        struct stream_door *door;
         pthread_t ender;
         bool ender_started;
 };

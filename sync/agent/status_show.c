@@ -143,7 +143,7 @@ static void show_watch(const struct out *o, const json_t *m)
         fprintf(o->to,
                 "%s, watch %s: %" JSON_INTEGER_FORMAT " events%s; told %" JSON_INTEGER_FORMAT " entries, %" JSON_INTEGER_FORMAT
                 " contents, %" JSON_INTEGER_FORMAT " attributes, %" JSON_INTEGER_FORMAT " times all\n",
-                shown(m, "coherence"), shown(m, "watch"), number(m, "events"),
+                shown(m, "coherence"), shown(m, "watch"), number(m, "watch_events"),
                 strcmp(shown(m, "watch"), "fanotify") ? "" : " on its whole file system", number(told, "entries"), number(told, "content"),
                 number(told, "attributes"), number(told, "all"));
         if (json_is_real(json_object_get(staleness, "p50"))) {
@@ -162,6 +162,23 @@ static void show_watch(const struct out *o, const json_t *m)
                 fprintf(o->to, "hear of the host's edits: %" JSON_INTEGER_FORMAT " replayed\n", number(m, "replayed"));
         else
                 fprintf(o->to, "do not hear of the host's edits\n");
+}
+
+/* Who is told what changes. */
+static void show_events(const struct out *o, const json_t *e)
+{
+        if (!json_is_object(e))
+                return;
+        label(o, "events");
+        fprintf(o->to,
+                "%" JSON_INTEGER_FORMAT " subscribers; %" JSON_INTEGER_FORMAT " records held, %" JSON_INTEGER_FORMAT
+                " batches so far; %" JSON_INTEGER_FORMAT " told, %" JSON_INTEGER_FORMAT " of them again; %" JSON_INTEGER_FORMAT
+                " subscribers cut off, %" JSON_INTEGER_FORMAT " refused",
+                number(e, "subscribers"), number(e, "records"), number(e, "batches"), number(e, "sent"), number(e, "replayed"),
+                number(e, "cut"), number(e, "refused"));
+        if (json_is_string(json_object_get(e, "not_in_mount")))
+                fprintf(o->to, "; none from within the mount: %s", shown(e, "not_in_mount"));
+        fprintf(o->to, "\n");
 }
 
 static void show_knows(const struct out *o, const json_t *m)
@@ -288,6 +305,7 @@ static void show_mount(const struct out *o, const json_t *m, const struct spark 
         }
         show_artifacts(o, json_object_get(m, "artifacts"));
         show_served(o, m);
+        show_events(o, json_object_get(m, "events"));
         show_knows(o, m);
 }
 

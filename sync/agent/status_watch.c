@@ -59,7 +59,7 @@ static void sample(struct history *h, const json_t *m)
         const json_t *staleness = json_object_get(m, "staleness_ms");
         const char *name = json_string_value(json_object_get(m, "name"));
         json_int_t pid = json_integer_value(json_object_get(m, "pid"));
-        json_int_t events = json_integer_value(json_object_get(m, "events"));
+        json_int_t events = json_integer_value(json_object_get(m, "watch_events"));
         json_int_t samples = json_integer_value(json_object_get(staleness, "samples"));
         double sum = json_number_value(json_object_get(staleness, "sum"));
 

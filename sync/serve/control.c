@@ -5,19 +5,16 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "cache/base/fd.h"
 #include "cache/base/log.h"
+#include "sync/serve/socket.h"
 #include "sync/serve/why.h"
 
 #define CLIENTS_MAX 64
 #define UNREAD_MAX (4 * 1024 * 1024) /* answers that a client leaves unread before it is dropped */
 #define READ_FIRST 512
-#define BACKLOG 64
 /* Of libuv's four worker threads one stays free for what is urgent. */
 #define BLOCKING_MAX 3
 
@@ -338,15 +335,11 @@ static void serve_input(struct client *cl)
                 uv_read_stop((uv_stream_t *)&cl->pipe);
 }
 
-static bool peer_allowed(uv_pipe_t *pipe)
+static bool peer_allowed(const uv_pipe_t *pipe)
 {
-        struct ucred peer;
-        socklen_t len = sizeof(peer);
         uv_os_fd_t fd;
 
-        if (uv_fileno((uv_handle_t *)pipe, &fd) < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
-                return false;
-        return peer.uid == 0 || peer.uid == geteuid();
+        return uv_fileno((const uv_handle_t *)pipe, &fd) == 0 && socket_peer_is_owner(fd);
 }
 
 /* The place is taken from the client that came first, of those that ask for nothing right now, else of those whose request has to wait. */
@@ -400,32 +393,6 @@ static void client_came(uv_stream_t *listener, int status)
         make_room(c);
 }
 
-/* A socket at `name` that is never there with wider permissions, nor there without listening. */
-static int bind_socket(int dirfd, const char *name)
-{
-        CLEANUP_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        CLEANUP_FREE char *fresh = text_new("%s.new", name);
-        struct sockaddr_un addr = {.sun_family = AF_UNIX};
-
-        if (fd < 0)
-                return -errno;
-        if (!fresh)
-                return -ENOMEM;
-        if ((size_t)snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%s", fd_proc_path(dirfd).text, fresh) >= sizeof(addr.sun_path))
-                return -ENAMETOOLONG;
-        if (unlinkat(dirfd, fresh, 0) < 0 && errno != ENOENT)
-                return -errno;
-        if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-                return -errno;
-        if (fchmodat(dirfd, fresh, 0600, 0) < 0 || listen(fd, BACKLOG) < 0 || renameat(dirfd, fresh, dirfd, name) < 0) {
-                int rc = -errno;
-
-                (void)unlinkat(dirfd, fresh, 0);
-                return rc;
-        }
-        return fd_steal(&fd);
-}
-
 int control_new(uv_loop_t *loop, const char *dir, const char *name, const struct registry *r, struct control **ret)
 {
         CLEANUP_FD int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -436,7 +403,7 @@ int control_new(uv_loop_t *loop, const char *dir, const char *name, const struct
 
         if (dirfd < 0)
                 return -errno;
-        fd = bind_socket(dirfd, name);
+        fd = socket_listen(dirfd, name);
         if (fd < 0)
                 return fd;
         c = calloc(1, sizeof(*c));
@@ -454,7 +421,7 @@ int control_new(uv_loop_t *loop, const char *dir, const char *name, const struct
         rc = uv_pipe_open(&c->listener, fd);
         if (rc == 0) {
                 (void)fd_steal(&fd);
-                rc = uv_listen((uv_stream_t *)&c->listener, BACKLOG, client_came);
+                rc = uv_listen((uv_stream_t *)&c->listener, SOCKET_BACKLOG, client_came);
         }
         if (rc < 0) {
                 control_close(c);
