@@ -27,16 +27,26 @@ check-locks: $(DEPS_STAMP) ## clang's -Wthread-safety over all C files
 
 check-static: check-format check-headers check-layers check-locks ## the checks that run nothing
 
-docs: all ## write the sample configuration, and its copy in the manual, from the table of keys
+check-docs: all ## has every command, option, key and verb its entry in man pages, completions, README and manual?
+	@packaging/check/docs '$(BUILD)/dsfs'
+
+docs: all ## write the man pages, the sample configuration and its copy in the manual from what the binary says
+	packaging/man/generate $(BUILD)/dsfs packaging/man
 	$(BUILD)/dsfs config show --defaults >packaging/dsfs.yaml
 	sed -i -e '/^```yaml$$/,/^```$$/ { /^```/!d }' -e '/^```yaml$$/r packaging/dsfs.yaml' packaging/manual/configuration.md
 
 install: all ## install below DESTDIR and PREFIX
 	install -D -m 755 $(OUT)/dsfs '$(DESTDIR)$(PREFIX)/bin/dsfs'
-	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/dsfs' README.md CHANGELOG.md LICENSE
+	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/dsfs' README.md CHANGELOG.md LICENSE packaging/dsfs.yaml
+	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/dsfs/manual' packaging/manual/*.md
+	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/dsfs/schema' packaging/schema/*.json
+	for page in packaging/man/*.[157]; do install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/man/man'"$${page##*.}" "$$page" || exit 1; done
+	install -D -m 644 packaging/completions/dsfs.bash '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/dsfs'
+	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/zsh/site-functions' packaging/completions/_dsfs
+	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d' packaging/completions/dsfs.fish
 
 dist: ## the source of HEAD as a tar file below BUILD
 	@mkdir -p $(BUILD)
 	git archive --format=tar.gz --prefix=dsfs-$(VERSION)/ -o $(BUILD)/dsfs-$(VERSION).tar.gz HEAD
 
-.PHONY: run check-format format check-headers check-layers check-locks check-static docs install dist
+.PHONY: run check-format format check-headers check-layers check-locks check-static check-docs docs install dist

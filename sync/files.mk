@@ -57,6 +57,7 @@ SYNC_SRCS += \
 	sync/agent/cmd_status.c \
 	sync/agent/cmd_umount.c \
 	sync/agent/cmd_wait.c \
+	sync/agent/complete.c \
 	sync/agent/config.c \
 	sync/agent/config_artifacts.c \
 	sync/agent/config_doc.c \
@@ -68,6 +69,7 @@ SYNC_SRCS += \
 	sync/agent/doctor_sources.c \
 	sync/agent/doctor_system.c \
 	sync/agent/events.c \
+	sync/agent/features.c \
 	sync/agent/figures.c \
 	sync/agent/follow.c \
 	sync/agent/git.c \

@@ -138,7 +138,7 @@ const struct command cmd_config = {
         .help = "  check           the files that count for the source (default: the current directory), or one file;\n"
                 "                  exit 2 and file:line:column if one is wrong\n"
                 "  show            every value with where it comes from, and the rules\n"
-                "  -o OPTIONS      as for `dsfs mount`\n"
+                "  -o, --options OPTIONS   as for `dsfs mount`\n"
                 "  -d, --defaults  show all keys with their defaults and what they mean: a file to begin with\n",
         .run = run_config,
 };

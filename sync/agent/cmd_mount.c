@@ -195,6 +195,6 @@ const struct command cmd_mount = {
         .help = "  MNT                   by default a directory of its own in the runtime directory; it is printed\n"
                 "                        A source can be mounted at several places, each with options of its own; one process serves all.\n"
                 "  -f, --foreground      stay in the foreground (service managers are told through NOTIFY_SOCKET)\n"
-                "  -o KEY=VALUE,KEY…     as below\n\n",
+                "  -o, --options KEY=VALUE,KEY…   as below\n\n",
         .run = run_mount,
 };

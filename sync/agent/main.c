@@ -19,6 +19,7 @@
  *                 figures.c       of artifacts, for `status`
  *                 status_gather.c what `status` prints: asked of agents; status_show.c for a person, status_watch.c again and again
  *                 doctor*.c       what can be wrong: cmd_doctor.c has the table
+ *                 complete.c      what shells ask        features.c  what `--version` says
  *                 mount_users.c   the containers that use a mount        term.c  colours and width
  *                 plugin.c        docker's volumes    plugin_jobs.c  what changes them    plugin_status.c  how they are
  *                 volume.c        one of them    volume_store.c  on disk    volume_mount.c  mounted, by    own_run.c  `dsfs mount`
@@ -47,6 +48,8 @@
 #include <unistd.h>
 
 #include "sync/agent/cmd.h"
+#include "sync/agent/complete.h"
+#include "sync/agent/features.h"
 #include "sync/agent/prewarm.h"
 
 #ifndef DSFS_VERSION
@@ -75,6 +78,17 @@ static void usage(FILE *to)
                     "Exit codes: 0 ok, 1 failure, 2 usage, 3 degraded, 4 no such mount or agent.\n");
 }
 
+/* Which this is, what it was built with, and what of the kernel's it uses. */
+static void version(void)
+{
+        char *names = NULL;
+
+        printf("dsfs %s\n", DSFS_VERSION);
+        names = features_text();
+        fputs(names ? names : "", stdout);
+        free(names);
+}
+
 int main(int argc, char **argv)
 {
         if (argc < 2) {
@@ -86,9 +100,11 @@ int main(int argc, char **argv)
                 return EXIT_OK;
         }
         if (strcmp(argv[1], "--version") == 0) {
-                printf("dsfs %s\n", DSFS_VERSION);
+                version();
                 return EXIT_OK;
         }
+        if (strcmp(argv[1], COMPLETE_COMMAND) == 0)
+                return complete_words(commands, ARRAY_LEN(commands), argv + 2, (size_t)argc - 2);
         for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
                 if (strcmp(commands[i]->name, argv[1]) != 0)
                         continue;

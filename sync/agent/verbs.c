@@ -49,6 +49,8 @@ static int run_ping(void *arg, const json_t *args, json_t **ret, char **why)
         return answer(json_pack("{s:i}", "pid", (int)getpid()), ret, why);
 }
 
+static int run_help(void *arg, const json_t *args, json_t **ret, char **why);
+
 static int left_ms(unsigned long long deadline)
 {
         unsigned long long now = clock_now_ns();
@@ -211,6 +213,7 @@ static int run_stop(void *arg, const json_t *args, json_t **ret, char **why)
 static const struct verb verbs[] = {
         {"artifacts", "{\"do\": list|show|adopt|place|save|restore|prune, …}: of the source's artifacts", VERB_BLOCKING, verb_artifacts},
         {"status", "{}: the mounts and how they do", VERB_QUICK, run_status},
+        {"help", "{}: the verbs and how they are used", VERB_QUICK, run_help},
         {"ping", "{}: whether anyone is there", VERB_QUICK, run_ping},
         {"wait", "{\"timeout_ms\", \"hashed\"}: answers when all earlier changes of the source are visible, or in the root hash too",
          VERB_BLOCKING, run_wait},
@@ -218,6 +221,17 @@ static const struct verb verbs[] = {
          VERB_URGENT, run_mount},
         {"stop", "{\"mountpoint\", \"lazy\"}: unmount it; the agent ends after its last mount", VERB_URGENT, run_stop},
 };
+
+static int run_help(void *arg, const json_t *args, json_t **ret, char **why)
+{
+        json_t *list = json_array();
+
+        (void)arg;
+        (void)args;
+        for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+                json_array_append_new(list, json_pack("{s:s, s:s}", "name", verbs[i].name, "usage", verbs[i].usage));
+        return answer(json_pack("{s:o}", "verbs", list), ret, why);
+}
 
 struct registry agent_verbs(struct agent *a)
 {

@@ -14,6 +14,7 @@
 
 #define CLIENTS_MAX 64
 #define UNREAD_MAX (4 * 1024 * 1024) /* answers that a client leaves unread before it is dropped */
+#define ANSWER_MAX UNREAD_MAX
 #define READ_FIRST 512
 /* Of libuv's four worker threads one stays free for what is urgent. */
 #define BLOCKING_MAX 3
@@ -189,6 +190,11 @@ static void client_answer(struct client *cl)
 {
         char *text = answer_line(cl->rc, cl->result, cl->why);
 
+        /* Whoever reads it could only be dropped for not reading it. */
+        if (text && strlen(text) > ANSWER_MAX) {
+                free(text);
+                text = answer_line(-EFBIG, NULL, "the answer is longer than 4 MiB; ask for less of it");
+        }
         cl->result = NULL;
         free(cl->why);
         cl->why = NULL;

@@ -18,6 +18,7 @@ endef
 
 $(eval $(call fuzz_target,check,cache/check.c cache/base/fd.c))
 $(eval $(call fuzz_target,record,cache/record.c cache/hash.c cache/base/fd.c))
+$(eval $(call fuzz_target,request,$(addprefix sync/serve/,registry.c json.c why.c) cache/base/fd.c))
 $(eval $(call fuzz_target,config,$(addprefix sync/agent/,config.c config_artifacts.c config_doc.c config_keys.c options.c presets.c rule_list.c) \
 	sync/serve/why.c $(addprefix fs/,rules.c patterns.c finder.c glob.c) cache/base/fd.c cache/base/thread.c))
 $(eval $(call fuzz_target,ignore,$(addprefix sync/agent/,ignore_file.c rule_list.c) $(addprefix fs/,rules.c patterns.c finder.c glob.c) \

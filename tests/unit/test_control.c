@@ -63,6 +63,21 @@ static int run_flood(void *arg, const json_t *args, json_t **ret, char **why)
         return 0;
 }
 
+/* More than an answer may be. */
+static int run_drown(void *arg, const json_t *args, json_t **ret, char **why)
+{
+        size_t len = 5 * 1024 * 1024;
+        CLEANUP_FREE char *text = malloc(len);
+
+        (void)arg;
+        (void)args;
+        (void)why;
+        memset(text, 'x', len - 1);
+        text[len - 1] = '\0';
+        *ret = json_pack("{s:s}", "text", text);
+        return 0;
+}
+
 static int run_hold(void *arg, const json_t *args, json_t **ret, char **why)
 {
         struct server *s = arg;
@@ -81,7 +96,7 @@ static int run_hold(void *arg, const json_t *args, json_t **ret, char **why)
 
 static const struct verb verbs[] = {
         {"echo", "{…}", VERB_QUICK, run_echo},   {"fail", "{}", VERB_QUICK, run_fail},  {"flood", "{}", VERB_QUICK, run_flood},
-        {"hold", "{}", VERB_BLOCKING, run_hold}, {"now", "{…}", VERB_URGENT, run_echo},
+        {"hold", "{}", VERB_BLOCKING, run_hold}, {"now", "{…}", VERB_URGENT, run_echo}, {"drown", "{}", VERB_QUICK, run_drown},
 };
 
 static void stop_came(uv_async_t *async)
@@ -176,6 +191,17 @@ static size_t read_to_end(int fd, char *text, size_t size)
                         text[len++] = c[i];
                 text[len] = '\0';
         }
+}
+
+Test(control, an_answer_that_is_too_long_is_an_error_and_no_more)
+{
+        CLEANUP_FD int fd = join();
+        CLEANUP_FREE char *why = NULL;
+        json_t *answer = NULL;
+
+        cr_assert_eq(ask(fd, "drown", NULL, &answer, &why), -EFBIG, "%s", why ? why : "?");
+        cr_assert(strstr(why, "ask for less"), "%s", why);
+        expect_echo(fd, "echo");
 }
 
 Test(control, answers)
