@@ -64,7 +64,21 @@ static enum exit_code run_prewarm(int argc, char **argv)
 static const struct command cmd_prewarm = {.name = PREWARM_COMMAND, .usage = "MNT PID", .run = run_prewarm};
 
 /* clang-format off */
-static const struct command *const commands[] = {&cmd_mount, &cmd_umount, &cmd_status, &cmd_wait, &cmd_events, &cmd_run, &cmd_hash, &cmd_artifacts, &cmd_config, &cmd_logs, &cmd_doctor, &cmd_plugin, &cmd_prewarm};
+static const struct command *const commands[] = {
+        &cmd_mount,
+        &cmd_umount,
+        &cmd_status,
+        &cmd_wait,
+        &cmd_events,
+        &cmd_run,
+        &cmd_hash,
+        &cmd_artifacts,
+        &cmd_config,
+        &cmd_logs,
+        &cmd_doctor,
+        &cmd_plugin,
+        &cmd_prewarm,
+};
 /* clang-format on */
 
 static void usage(FILE *to)
