@@ -34,6 +34,7 @@ void latency_add(struct latency *l, uint64_t ns)
 {
         atomic_fetch_add_explicit(&l->steps[step_of(ns)], 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&l->sum_ns, ns, memory_order_relaxed);
+        atomic_store_explicit(&l->last_ns, ns, memory_order_relaxed);
         atomic_fetch_add_explicit(&l->count, 1, memory_order_relaxed);
 }
 
@@ -47,6 +48,7 @@ void latency_stats(const struct latency *l, struct latency_stats *ret)
         for (unsigned i = 0; i < LATENCY_STEPS; i++)
                 total += steps[i] = atomic_load_explicit(&l->steps[i], memory_order_relaxed);
         ret->count = atomic_load_explicit(&l->count, memory_order_relaxed);
+        ret->last_ns = atomic_load_explicit(&l->last_ns, memory_order_relaxed);
         ret->sum_ns = atomic_load_explicit(&l->sum_ns, memory_order_relaxed);
         for (unsigned i = 0; i < LATENCY_STEPS && total; i++) {
                 uint64_t before = seen;

@@ -11,14 +11,14 @@
 
 struct latency {
         _Atomic uint64_t steps[LATENCY_STEPS];
-        _Atomic uint64_t count, sum_ns;
+        _Atomic uint64_t count, sum_ns, last_ns;
 };
 
 /* Any thread. Zeroed memory is an empty one. */
 void latency_add(struct latency *l, uint64_t ns);
 
 struct latency_stats {
-        uint64_t count, sum_ns;
+        uint64_t count, sum_ns, last_ns;
         uint64_t p50_ns, p99_ns; /* 0 without any */
 };
 

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cache/base/fd.h"
@@ -18,6 +19,7 @@
 #define PUBLIC_VERSION 1
 #define NS_PER_S 1e9
 #define NS_PER_MS 1e6
+#define LOOK_BACK 16
 
 static json_t *text_json(const char *text)
 {
@@ -129,7 +131,8 @@ static void add_view(json_t *m, const struct mount_options *o)
 
 static json_t *staleness_json(const struct latency_stats *l)
 {
-        return json_pack("{s:o, s:o, s:I, s:f}", "p50", l->count ? json_real((double)l->p50_ns / NS_PER_MS) : json_null(), "p99",
+        return json_pack("{s:o, s:o, s:o, s:I, s:f}", "last", l->count ? json_real((double)l->last_ns / NS_PER_MS) : json_null(), "p50",
+                         l->count ? json_real((double)l->p50_ns / NS_PER_MS) : json_null(), "p99",
                          l->count ? json_real((double)l->p99_ns / NS_PER_MS) : json_null(), "samples", (json_int_t)l->count, "sum",
                          (double)l->sum_ns / NS_PER_MS);
 }
@@ -162,13 +165,47 @@ static json_t *clock_json(const struct agent *a)
         return json_string(clock);
 }
 
+static void take_change(void *arg, const struct journal_record *r)
+{
+        static const char *const kinds[] = {
+                [CHANGE_CREATED] = "created", [CHANGE_MODIFIED] = "modified", [CHANGE_DELETED] = "deleted", [CHANGE_TOUCHED] = "touched"};
+        static const char *const origins[] = {[ORIGIN_HOST] = "host", [ORIGIN_CONTAINER] = "container", [ORIGIN_UNKNOWN] = "unknown"};
+        json_t **ret = arg;
+        struct timespec now;
+        double ago;
+
+        if (r->is_settled)
+                return;
+        clock_gettime(CLOCK_REALTIME, &now);
+        ago = (double)(now.tv_sec - r->time_ns / 1000000000) + (double)(now.tv_nsec - r->time_ns % 1000000000) / NS_PER_S;
+        *ret = json_pack("{s:s, s:o, s:s, s:f}", "kind", kinds[r->change.kind], "path", text_json(r->change.path), "origin",
+                         origins[r->change.origin], "seconds_ago", ago > 0 ? ago : 0.0);
+}
+
+/* The newest change that is confirmed: not far before the clock, behind the batches that nothing but git was in. */
+static json_t *last_change_json(const struct agent *a)
+{
+        char clock[CLOCK_TEXT];
+        uint64_t seq = 0;
+        json_t *found = NULL;
+
+        journal_clock(a->journal, clock);
+        if (journal_clock_parse(a->journal, clock, &seq))
+                return json_null();
+        for (unsigned i = 0; i < LOOK_BACK && seq > 0 && !found; i++, seq--) {
+                if (journal_next(a->journal, seq - 1, take_change, &found))
+                        break;
+        }
+        return found ? found : json_null();
+}
+
 /* What was touched elsewhere waits to be sorted out, too: that is nothing to speak of. */
 static json_int_t waiting(const struct hashing_stats *h)
 {
         return !h->pending ? 0 : h->waiting ? (json_int_t)h->waiting : 1;
 }
 
-static void add_events(json_t *m, const struct seat *s)
+static void add_events(json_t *m, const struct seat *s, uint64_t own)
 {
         const struct agent *a = s->agent;
         struct journal_stats j;
@@ -179,6 +216,8 @@ static void add_events(json_t *m, const struct seat *s)
         events_stats(a->events, &stream);
         journal_stats(a->journal, &j);
         json_object_set_new(m, "clock", clock_json(a));
+        json_object_set_new(m, "last_change", last_change_json(a));
+        json_object_set_new(m, "watch_own", json_integer((json_int_t)own));
         json_object_set_new(m, "pending", json_integer(waiting(&h)));
         json_object_set_new(m, "events",
                             json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s?}", "subscribers", (json_int_t)stream.subscribers,
@@ -247,7 +286,7 @@ json_t *report_seat(struct seat *s)
         json_object_set_new(m, "prewarm", prewarm_json(s));
         json_object_set_new(m, "artifacts", figures_json(a));
         add_hash(m, a, &es);
-        add_events(m, s);
+        add_events(m, s, es.watch.own);
         json_object_set_new(m, "warnings", warnings);
         return m;
 }

@@ -138,6 +138,7 @@ static void show_watch(const struct out *o, const json_t *m)
         const json_t *last = json_object_get(m, "last_change");
         char p50[TEXT];
         char p99[TEXT];
+        char last_ms[TEXT];
 
         label(o, "coherence");
         fprintf(o->to,
@@ -148,14 +149,16 @@ static void show_watch(const struct out *o, const json_t *m)
                 number(told, "attributes"), number(told, "all"));
         if (json_is_real(json_object_get(staleness, "p50"))) {
                 label(o, "staleness");
-                fprintf(o->to, "%s for half of the changes, %s for 99 of 100, from being seen to the kernel having been told\n",
+                fprintf(o->to, "%s for the last change, %s for half of them, %s for 99 of 100, from being seen to the kernel being told\n",
+                        ms_text(json_real_value(json_object_get(staleness, "last")), last_ms),
                         ms_text(json_real_value(json_object_get(staleness, "p50")), p50),
                         ms_text(json_real_value(json_object_get(staleness, "p99")), p99));
         }
         if (json_is_object(last)) {
                 label(o, "last change");
-                fprintf(o->to, "%s %s, %s ago\n", shown(last, "kind"), shown(last, "path"),
-                        age_text(json_number_value(json_object_get(last, "age")), p50));
+                fprintf(o->to, "%s %s by the %s, %s ago\n", shown(last, "path"), shown(last, "kind"),
+                        strcmp(shown(last, "origin"), "unknown") ? shown(last, "origin") : "host or a container",
+                        age_text(json_number_value(json_object_get(last, "seconds_ago")), p50));
         }
         label(o, "watchers");
         if (is_set(m, "replay"))

@@ -101,6 +101,15 @@ Test(cli_status, staleness_is_measured)
         cr_assert_leq(json_real_value(json_object_get(s, "p50")), json_real_value(json_object_get(s, "p99")));
         cr_assert_lt(json_real_value(json_object_get(s, "p50")), 1000);
         json_decref(m);
+        expect_exit(0, "wait", "--hashed");
+        m = status_mount(0);
+        s = json_object_get(m, "last_change");
+        cr_assert_str_eq(json_string_value(json_object_get(s, "path")), "greeting");
+        cr_assert_str_eq(json_string_value(json_object_get(s, "kind")), "modified");
+        cr_assert_str_eq(json_string_value(json_object_get(s, "origin")), "host");
+        json_decref(m);
+        expect_exit(0, "status");
+        expect_said(box.r.out, "greeting modified by the host");
 }
 
 /* Stands for a container: it sees mounts of its own, ours among them. */

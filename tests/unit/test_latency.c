@@ -28,7 +28,7 @@ Test(latency, every_size_is_at_most_an_eighth_off)
                         off = s.p50_ns > ns ? s.p50_ns - ns : ns - s.p50_ns;
                         cr_assert_leq(off, ns / 8 + 1, "%llu for %llu", (unsigned long long)s.p50_ns, (unsigned long long)ns);
                         cr_assert_eq(s.p50_ns, s.p99_ns);
-                        cr_assert(s.count == 1 && s.sum_ns == ns);
+                        cr_assert(s.count == 1 && s.sum_ns == ns && s.last_ns == ns);
                 }
         }
 }
