@@ -44,7 +44,7 @@ UNIT_TESTS += tests/unit/test_node.c tests/unit/test_name.c tests/unit/test_slot
 STRESS += tests/stress/tables.c
 STRESS += tests/stress/overtaken.c tests/stress/come_and_go.c
 UNIT_TESTS += tests/unit/test_stay.c
-TEST_LIB_SRCS += tests/e2e/tool.c tests/e2e/container.c
+TEST_LIB_SRCS += tests/e2e/tool.c tests/e2e/container.c tests/e2e/reloader.c
 ARTIFACT_TESTS += tests/e2e/test_reference.c tests/e2e/test_branches.c
 E2E_TESTS += \
 	tests/e2e/test_mariadb.c \

@@ -37,7 +37,9 @@ make_tools() {
         local node
         make_small "${tools[@]}"
         node=$(readlink -f "$(command -v node)")
-        ldd "$node" | sed -nE 's,^.*(=>|\t) ?/(.*) \(0x.*,\2,p' | sed -E 's,^(lib[0-9]*)/,usr/\1/,' | put
+        ldd "$node" | sed -nE 's,^.*(=>|\t) ?(/.*) \(0x.*,\2,p' | while IFS= read -r file; do
+                realpath --no-symlinks "$(realpath "$(dirname "$file")")/$(basename "$file")" && realpath "$file"
+        done | sed 's,^/,,' | put
         mkdir -p root/usr/local/bin root/tools
         cp "$node" root/usr/local/bin/node
         cd root/tools
@@ -48,7 +50,7 @@ make_tools() {
 
 # image NAME: dsfs-e2e:NAME, from the cache. What it is made from decides whether that is still good.
 image() {
-        local stamp tar work
+        local stamp tar
         stamp=$({ dpkg-query -W && cat "$E2E/container.sh" "$E2E"/reload/package*.json && node --version; } | sha256sum | cut -c 1-16)
         tar=$E2E_CACHE/image-$1-$stamp.tar
         mkdir -p "$E2E_CACHE"
@@ -56,6 +58,7 @@ image() {
         flock 9
         if [ ! -e "$tar" ]; then
                 work=$(mktemp -d "$E2E_CACHE/image.XXXXXX")
+                trap 'rm -rf "$work"' EXIT
                 (
                         cd "$work"
                         ("make_$1")
@@ -63,10 +66,9 @@ image() {
                         rm -f "$E2E_CACHE/image-$1"-*.tar
                         mv made.tar "$tar"
                 )
-                rm -r "$work"
         fi
         exec 9>&-
-        docker import "$tar" "dsfs-e2e:$1" >/dev/null
+        docker import --change 'ENV NODE_PATH=/tools/node_modules PATH=/tools/node_modules/.bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' "$tar" "dsfs-e2e:$1" >/dev/null
 }
 
 "$@"

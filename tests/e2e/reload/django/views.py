@@ -1,0 +1,5 @@
+from django.http import HttpResponse
+from django.urls import path
+
+urlpatterns = [path("", lambda request: HttpResponse("EDIT"))]
+print("running EDIT", flush=True)

@@ -1,0 +1,2 @@
+echo running EDIT
+exec sleep 1000

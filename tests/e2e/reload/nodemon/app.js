@@ -1,0 +1,2 @@
+console.log("running EDIT");
+setInterval(() => {}, 1000);

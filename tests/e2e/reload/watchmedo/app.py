@@ -1,0 +1,4 @@
+import time
+
+print("running EDIT", flush=True)
+time.sleep(1000)
