@@ -125,6 +125,9 @@ void fs_host_object(struct fs_mount *m, const struct ident *object, const struct
 /* For the moment nothing more has happened. */
 void fs_host_rest(struct fs_mount *m);
 
+/* Replay nothing from now on. Any thread. */
+void fs_host_quiet(struct fs_mount *m);
+
 /* The same as fs_tell_…, of an entry, and of content and attributes, put off: for threads that may not wait for the kernel. */
 void fs_soon_entry(struct fs_mount *m, const struct ident *dir, const char *name, size_t len);
 void fs_soon_content(struct fs_mount *m, const struct ident *object);

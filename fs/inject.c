@@ -149,6 +149,11 @@ static bool expected_came(struct fs_mount *m)
  * Doing
  */
 
+static bool may_inject(const struct fs_mount *m)
+{
+        return m->injector && !atomic_load(&m->quiet);
+}
+
 static int make(int dirfd, const char *name, mode_t mode)
 {
         int rc = S_ISDIR(mode)   ? mkdirat(dirfd, name, mode & 07777)
@@ -171,7 +176,7 @@ bool inject_created(struct fs_mount *m, struct node *dir, const char *name, stru
         bool done = false;
         int rc = -EEXIST;
 
-        if (!m->injector || S_ISBLK(st->st_mode) || S_ISCHR(st->st_mode))
+        if (!may_inject(m) || S_ISBLK(st->st_mode) || S_ISCHR(st->st_mode))
                 return false;
         mutex_lock(&m->injector->busy);
         {
@@ -194,7 +199,7 @@ bool inject_deleted(struct fs_mount *m, struct node *dir, const char *name, stru
         const struct expected e = {.what = EXPECT_DELETE, .dir = dir, .name = name, .node = n};
         bool done = false;
 
-        if (!m->injector)
+        if (!may_inject(m))
                 return false;
         mutex_lock(&m->injector->busy);
         {
@@ -217,7 +222,7 @@ bool inject_renamed(struct fs_mount *m, struct node *dir, const char *name, stru
                 .what = EXPECT_RENAME, .dir = dir, .name = name, .to_dir = to_dir, .to_name = to_name, .node = n, .over = over};
         bool done = false;
 
-        if (!m->injector)
+        if (!may_inject(m))
                 return false;
         mutex_lock(&m->injector->busy);
         {
@@ -256,7 +261,7 @@ bool inject_touched(struct fs_mount *m, struct node *dir, const char *name, stru
         const struct expected e = {.what = EXPECT_SETATTR, .node = n};
         bool done = false;
 
-        if (!m->injector)
+        if (!may_inject(m))
                 return false;
         mutex_lock(&m->injector->busy);
         {

@@ -58,7 +58,7 @@ void fs_mount_stats(struct fs_mount *m, struct fs_stats *ret)
                 .told_content = atomic_load(&m->told_content),
                 .told_attrs = atomic_load(&m->told_attrs),
                 .told_all = atomic_load(&m->told_all),
-                .replays = m->injector != NULL,
+                .replays = m->injector && !atomic_load(&m->quiet),
                 .replayed = atomic_load(&m->replayed),
                 .chowns_ignored = atomic_load(&m->chowns_ignored),
         };
@@ -72,6 +72,11 @@ void fs_mount_stats(struct fs_mount *m, struct fs_stats *ret)
 uint64_t fs_told(struct fs_mount *m)
 {
         return atomic_load(&m->told_entries) + atomic_load(&m->told_content) + atomic_load(&m->told_attrs) + atomic_load(&m->told_all);
+}
+
+void fs_host_quiet(struct fs_mount *m)
+{
+        atomic_store(&m->quiet, true);
 }
 
 unsigned fs_mount_connection(struct fs_mount *m)

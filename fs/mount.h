@@ -49,6 +49,7 @@ struct fs_mount {
 
         _Atomic uint64_t told_entries, told_content, told_attrs, told_all, replayed, chowns_ignored;
         atomic_bool uring;
+        atomic_bool quiet; /* nothing is replayed any more */
         /* Why the data profile is not to be had; set once, before the first OPEN is answered. */
         const char *_Atomic profile_note;
         _Atomic unsigned patient;    /* threads that wait for something to be forgotten */

@@ -74,6 +74,8 @@ SYNC_SRCS += \
 	sync/agent/follow.c \
 	sync/agent/git.c \
 	sync/agent/hash_progress.c \
+	sync/agent/holder.c \
+	sync/agent/holding.c \
 	sync/agent/ignore_file.c \
 	sync/agent/ignored.c \
 	sync/agent/ignored_tracked.c \
@@ -92,6 +94,7 @@ SYNC_SRCS += \
 	sync/agent/record.c \
 	sync/agent/reload.c \
 	sync/agent/report.c \
+	sync/agent/restore.c \
 	sync/agent/rule_list.c \
 	sync/agent/ruling.c \
 	sync/agent/seat.c \

@@ -12,6 +12,8 @@
 #include "sync/agent/config.h"
 #include "sync/agent/daemon.h"
 #include "sync/agent/events.h"
+#include "sync/agent/holder.h"
+#include "sync/agent/holding.h"
 #include "sync/agent/record.h"
 #include "sync/agent/reload.h"
 #include "sync/agent/state.h"
@@ -43,7 +45,9 @@ int agent_record(struct agent *a)
         for (size_t i = 0; i < count; i++)
                 rc = mounts[i].name && mounts[i].mountpoint ? rc : -ENOMEM;
         if (rc == 0)
-                rc = record_write(a->run, a->id, a->claim, a->source, mounts, count);
+                rc = record_write(a->run, a->id, a->claim, holding_pid(a->holding), a->source, mounts, count);
+        if (rc == 0)
+                holding_park(a->holding, HOLD_CLAIM, *a->claim);
         mutex_unlock(&a->recording);
         for (size_t i = 0; i < count; i++) {
                 free((char *)mounts[i].name);
@@ -105,12 +109,18 @@ static void stop_soon(struct agent *a)
         (void)uv_queue_work(&a->loop, &a->stop_work, stop_for_signal, stop_for_signal_done);
 }
 
+static void say_stopping(const struct agent *a)
+{
+        daemon_stopping(a->daemon);
+        holding_say(a->holding, HOLD_STOPPING, 0);
+}
+
 static void signal_came(uv_signal_t *s, int number)
 {
         struct agent *a = s->data;
 
         log_info("%s: unmounting", strsignal(number));
-        daemon_stopping(a->daemon);
+        say_stopping(a);
         stop_soon(a);
 }
 
@@ -118,12 +128,36 @@ static void close_all(struct agent *a)
 {
         control_close(a->control);
         events_close(a->events);
+        holding_say(a->holding, HOLD_LISTENER, 0);
         if (a->overlay)
                 artifacts_cancel(a->overlay);
         seats_close(a);
         uv_close((uv_handle_t *)&a->terminate, NULL);
         uv_close((uv_handle_t *)&a->interrupt, NULL);
         uv_close((uv_handle_t *)&a->news, NULL);
+        if (a->holding && !uv_is_closing((uv_handle_t *)&a->holder))
+                uv_close((uv_handle_t *)&a->holder, NULL);
+}
+
+/* It has never anything to say: it has died. We serve on, without what a killed process could hang in. */
+static void holder_died(uv_poll_t *p, int status, int events)
+{
+        struct agent *a = p->data;
+
+        (void)status;
+        (void)events;
+        log_warn("the holder (process %d) has died: should dsfs die too, its mounts are dead until `dsfs mount`",
+                 (int)holding_pid(a->holding));
+        holding_lost(a->holding);
+        uv_close((uv_handle_t *)p, NULL);
+        for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++) {
+                struct seat *s = seat_hold(a, i);
+
+                if (s)
+                        fs_host_quiet(s->mount);
+                seat_let_go(s);
+        }
+        (void)agent_record(a);
 }
 
 static void news_came(uv_async_t *async)
@@ -132,7 +166,7 @@ static void news_came(uv_async_t *async)
 
         if (uv_is_closing((uv_handle_t *)async) || !seats_look(a))
                 return;
-        daemon_stopping(a->daemon);
+        say_stopping(a);
         engine_shutdown(a->engine);
         reload_shutdown(a->reload);
         hashing_shutdown(a->hashing);
@@ -145,7 +179,7 @@ static int loop_start(struct agent *a)
 
         if (rc)
                 return rc;
-        a->terminate.data = a->interrupt.data = a->news.data = a;
+        a->terminate.data = a->interrupt.data = a->news.data = a->holder.data = a;
         rc = uv_async_init(&a->loop, &a->news, news_came);
         if (rc == 0)
                 rc = uv_signal_init(&a->loop, &a->terminate);
@@ -155,6 +189,10 @@ static int loop_start(struct agent *a)
                 rc = uv_signal_init(&a->loop, &a->interrupt);
         if (rc == 0)
                 rc = uv_signal_start(&a->interrupt, signal_came, SIGINT);
+        if (rc == 0 && a->holding)
+                rc = uv_poll_init(&a->loop, &a->holder, holding_channel(a->holding));
+        if (rc == 0 && a->holding)
+                rc = uv_poll_start(&a->holder, UV_READABLE | UV_DISCONNECT, holder_died);
         return rc;
 }
 
@@ -176,9 +214,13 @@ static int control_start(struct agent *a, char **why)
         int rc;
 
         record_socket_name(a->id, socket);
-        rc = control_new(&a->loop, a->run, socket, &verbs, &a->control);
+        if (a->heritage->listener >= 0)
+                rc = control_inherit(&a->loop, a->run, socket, &verbs, a->heritage->listener, &a->control);
+        else
+                rc = control_new(&a->loop, a->run, socket, &verbs, &a->control);
         if (rc)
                 return why_set(why, rc, "the control socket %s/%s can't be made: %s", a->run, socket, strerror(-rc));
+        holding_park(a->holding, HOLD_LISTENER, control_listener(a->control));
         return 0;
 }
 
@@ -262,9 +304,30 @@ static int events_start(struct agent *a, char **why)
         return events_new(a, &a->events, why);
 }
 
-static int start(struct agent *a, const struct seat_wish *first, char **why)
+/* As many as can be: one is enough to live for. */
+static int make_seats(struct agent *a, const struct seat_wish *wishes, size_t count, char **why)
 {
-        const struct mount_options *o = first->options;
+        size_t made = 0;
+        int rc = 0;
+
+        for (size_t i = 0; i < count; i++) {
+                /* That the one before could not be made was no end: nobody was let in yet. */
+                mutex_lock(&a->lock);
+                a->closing = false;
+                mutex_unlock(&a->lock);
+                free(steal_ptr(why));
+                rc = seat_make(a, &wishes[i], why);
+                made += rc == 0;
+                if (rc && count > 1)
+                        log_error("%s can't be served again: %s", wishes[i].mountpoint, why_text(*why));
+        }
+        if (made)
+                free(steal_ptr(why));
+        return made ? 0 : rc;
+}
+
+static int start(struct agent *a, const struct mount_options *o, const struct seat_wish *wishes, size_t count, char **why)
+{
         int rc = control_start(a, why);
 
         if (rc == 0)
@@ -276,13 +339,23 @@ static int start(struct agent *a, const struct seat_wish *first, char **why)
         if (rc == 0)
                 rc = events_start(a, why);
         if (rc == 0)
-                rc = seat_make(a, first, why);
+                rc = make_seats(a, wishes, count, why);
         return rc;
 }
 
-int agent_serve(struct agent *a, struct daemon *d, const struct seat_wish *first, char **why)
+/* 0, or -EPIPE when whoever asked for the mount has gone. */
+static int say_ready(struct agent *a, struct daemon *d, const char *word)
 {
-        int rc;
+        int rc = a->heritage->deaths ? 0 : daemon_ready(d, word);
+
+        holding_say(a->holding, HOLD_READY, 0);
+        return rc;
+}
+
+int agent_serve(struct agent *a, struct daemon *d, const struct mount_options *shared, const struct seat_wish *wishes, size_t count,
+                char **why)
+{
+        int rc = 0;
 
         a->daemon = d;
         mutex_init(&a->lock);
@@ -291,11 +364,14 @@ int agent_serve(struct agent *a, struct daemon *d, const struct seat_wish *first
         figures_init(&a->figures);
         raise_limit();
         (void)signal(SIGPIPE, SIG_IGN);
-        rc = loop_start(a);
+        if (a->heritage->channel >= 0)
+                rc = holding_new(a->heritage->holder, a->heritage->channel, a->heritage->life, &a->holding);
+        if (rc == 0)
+                rc = loop_start(a);
         if (rc)
                 return why_set(why, rc, "the agent can't start: %s", strerror(-rc));
-        rc = start(a, first, why);
-        if (rc == 0 && daemon_ready(d, first->mountpoint))
+        rc = start(a, shared, wishes, count, why);
+        if (rc == 0 && say_ready(a, d, wishes[0].mountpoint))
                 stop_soon(a); /* whoever asked for the mount has gone */
         if (rc) {
                 /* Nobody was let in yet, and there is no seat that lives. */
@@ -313,5 +389,6 @@ int agent_serve(struct agent *a, struct daemon *d, const struct seat_wish *first
         journal_free(a->journal);
         overlay_free(a->overlay);
         (void)uv_loop_close(&a->loop);
+        holding_free(a->holding);
         return rc;
 }

@@ -21,6 +21,8 @@ struct config;
 struct daemon;
 struct events;
 struct journal;
+struct heritage;
+struct holding;
 struct reload;
 
 struct agent {
@@ -30,6 +32,8 @@ struct agent {
         const char *id;  /* the source's */
         const struct config *config;
         const struct daemon *daemon;
+        struct holding *holding; /* NULL: there is no holder */
+        const struct heritage *heritage;
         struct engine *engine;
         struct hashing *hashing;
         struct journal *journal;
@@ -43,6 +47,7 @@ struct agent {
         /* Loop thread only. */
         uv_loop_t loop;
         uv_signal_t terminate, interrupt;
+        uv_poll_t holder;
         uv_work_t stop_work;
         bool stop_queued;
         struct control *control;
@@ -72,5 +77,7 @@ void agent_ring_locked(struct agent *a) REQUIRES(a->lock);
 int agent_record(struct agent *a);
 
 /* Be the agent until the last mount ends: all of `dsfs mount` once the command line is understood and the source is claimed. `a` has its
- * first four members and the claim. 0, or -errno and *why when it did not come to a mount. */
-int agent_serve(struct agent *a, struct daemon *d, const struct seat_wish *first, char **why);
+ * first four members, the heritage and the claim. What the source has one of goes by `shared`. 0, or -errno and *why when it came to none
+ * of the mounts wished for. */
+int agent_serve(struct agent *a, struct daemon *d, const struct mount_options *shared, const struct seat_wish *wishes, size_t count,
+                char **why);

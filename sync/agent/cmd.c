@@ -10,6 +10,8 @@
 #include "cache/base/log.h"
 #include "sync/serve/client.h"
 
+#define TRIES 3
+
 enum exit_code command_usage(const char *command, const char *fmt, ...)
 {
         va_list ap;
@@ -52,12 +54,13 @@ enum exit_code command_absent(const char *arg)
         return EXIT_ABSENT;
 }
 
-int command_ask(const char *run, const struct record *r, const char *verb, json_t *args, int timeout_ms, json_t **ret, pid_t *pid,
-                char **why)
+static int ask_once(const char *run, const struct record *r, const char *verb, json_t *args, int timeout_ms, json_t **ret, pid_t *pid,
+                    char **why)
 {
         char name[SOURCE_ID_TEXT + 5];
         CLEANUP_FD int fd = -1;
         bool answered;
+        int rc;
 
         record_socket_name(r->id, name);
         fd = client_connect(run, name, pid);
@@ -65,5 +68,22 @@ int command_ask(const char *run, const struct record *r, const char *verb, json_
                 json_decref(args);
                 return why_set(why, fd, "the agent of %s can't be asked: %s", r->mountpoint ? r->mountpoint : r->id, strerror(-fd));
         }
-        return client_ask(fd, verb, args, timeout_ms, ret, &answered, why);
+        rc = client_ask(fd, verb, args, timeout_ms, ret, &answered, why);
+        return rc == -ECONNRESET ? -EPIPE : rc;
+}
+
+/* An agent that dies over a question leaves its socket to the next, which is asked again. */
+int command_ask(const char *run, const struct record *r, const char *verb, json_t *args, int timeout_ms, json_t **ret, pid_t *pid,
+                char **why)
+{
+        int rc = -EPIPE;
+
+        for (int i = 0; rc == -EPIPE && i < TRIES; i++) {
+                free(steal_ptr(why));
+                rc = ask_once(run, r, verb, json_incref(args), timeout_ms, ret, pid, why);
+                if (r->holder == 0)
+                        break;
+        }
+        json_decref(args);
+        return rc;
 }

@@ -16,7 +16,10 @@
 #include "sync/agent/agent.h"
 #include "sync/agent/daemon.h"
 #include "sync/agent/follow.h"
+#include "sync/agent/holder.h"
 #include "sync/agent/place.h"
+#include "sync/agent/record.h"
+#include "sync/agent/restore.h"
 #include "sync/agent/taking.h"
 
 #define LOG_KEEP_BYTES (1024 * 1024)
@@ -51,24 +54,62 @@ static int check_others(const struct making *m, char **why)
                        "`user_allow_other` (echo user_allow_other >> /etc/fuse.conf)");
 }
 
+/* For as long as the process: a detached mount may outlast what made it. */
+static struct agent agent;
+static struct heritage heritage = {.channel = -1, .life = -1, .claim = -1, .listener = -1};
+
+/* The first agent of a source. */
+static int serve_first(struct making *m, struct daemon *d, char **why)
+{
+        const struct seat_wish first = {
+                .mountpoint = m->mountpoint, .name = m->name, .own_place = m->own_place, .options = &m->options, .text = m->options_text};
+        int rc = agent_serve(&agent, d, &m->options, &first, 1, why);
+
+        making_leave(m, rc != 0);
+        return rc;
+}
+
+/* In the place of one that died. What it can't do is left as it is: for the next one, or for `dsfs umount`. */
+static int serve_again(struct making *m, struct daemon *d, char **why)
+{
+        struct restoring r CLEANUP(restoring_release) = {.count = 0};
+        int rc;
+
+        m->claim = heritage.claim;
+        rc = record_inherit(m->run, m->id, &m->claim);
+        if (rc)
+                return why_set(why, rc, "%s can't be claimed again: %s", m->source, strerror(-rc));
+        restore_prepare(&heritage, &r);
+        if (r.count == 0)
+                return 0; /* the holder clears away */
+        rc = agent_serve(&agent, d, &m->options, r.wishes, r.count, why);
+        if (rc == 0)
+                making_leave(m, false);
+        return rc;
+}
+
 /* The source is claimed. */
 static int become_agent(struct making *m, struct daemon *d, char **why)
 {
-        /* For as long as the process: a detached mount may outlast this function. */
-        static struct agent agent;
-        struct seat_wish first = {.mountpoint = m->mountpoint, .name = m->name, .own_place = m->own_place, .options = &m->options};
-        int rc;
+        int rc = 0;
 
+        if (!m->foreground)
+                open_log(m);
+        if (m->no_holder)
+                follow_hold_signals(false);
+        else
+                rc = holder_start(d, m->run, m->id, m->source, m->claim, &heritage);
+        if (rc) {
+                making_leave(m, true);
+                return why_set(why, rc, "there is no process for the agent: %s", strerror(-rc));
+        }
         agent.source = m->source;
         agent.run = m->run;
         agent.id = m->id;
         agent.config = m->config;
         agent.claim = &m->claim;
-        if (!m->foreground)
-                open_log(m);
-        rc = agent_serve(&agent, d, &first, why);
-        making_leave(m, rc != 0);
-        return rc;
+        agent.heritage = &heritage;
+        return heritage.deaths ? serve_again(m, d, why) : serve_first(m, d, why);
 }
 
 /* In the process that will be the agent, if there is none. */
@@ -79,7 +120,7 @@ static int mount_or_join(struct making *m, struct daemon *d, char **why)
 
         follow_hold_signals(true);
         rc = making_take(m, &joined, why);
-        if (rc || !joined || !m->foreground)
+        if (rc || (joined && !m->foreground))
                 follow_hold_signals(false);
         if (rc)
                 return rc;
@@ -105,8 +146,11 @@ static enum exit_code mount_made(struct making *m)
         return rc ? EXIT_FAILED : EXIT_OK;
 }
 
-static const struct option long_options[] = {
-        {"foreground", no_argument, NULL, 'f'}, {"options", required_argument, NULL, 'o'}, {"help", no_argument, NULL, 'h'}, {0}};
+static const struct option long_options[] = {{"foreground", no_argument, NULL, 'f'},
+                                             {"options", required_argument, NULL, 'o'},
+                                             {"no-holder", no_argument, NULL, 'H'},
+                                             {"help", no_argument, NULL, 'h'},
+                                             {0}};
 
 /* What files say goes for this mount unless `-o` says otherwise. */
 static int configure(struct making *m, char **why)
@@ -167,6 +211,8 @@ static enum exit_code run_mount(int argc, char **argv)
                 }
                 if (c == 'f')
                         m.foreground = true;
+                else if (c == 'H')
+                        m.no_holder = true;
                 else if (c != 'o')
                         return command_usage("mount", "that is no option");
                 else if (take_options(&m, optarg, &why))
@@ -190,11 +236,12 @@ static enum exit_code run_mount(int argc, char **argv)
 
 const struct command cmd_mount = {
         .name = "mount",
-        .usage = "SRC [MNT] [-o OPTIONS] [--foreground]",
+        .usage = "SRC [MNT] [-o OPTIONS] [--foreground] [--no-holder]",
         .summary = "Show a source directory at a mount point, and keep it in step",
         .help = "  MNT                   by default a directory of its own in the runtime directory; it is printed\n"
                 "                        A source can be mounted at several places, each with options of its own; one process serves all.\n"
                 "  -f, --foreground      stay in the foreground (service managers are told through NOTIFY_SOCKET)\n"
+                "  --no-holder           have no process that starts dsfs again should it die; for service managers that do\n"
                 "  -o, --options KEY=VALUE,KEY…   as below\n\n",
         .run = run_mount,
 };

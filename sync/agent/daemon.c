@@ -70,6 +70,7 @@ int daemon_start(struct daemon *d, bool foreground)
         pid_t child;
 
         d->foreground = foreground;
+        d->held = false;
         d->pipe = -1;
         if (foreground)
                 return 0;
@@ -126,11 +127,22 @@ static int tell_parent(struct daemon *d, char how, const char *text)
 int daemon_ready(struct daemon *d, const char *word)
 {
         if (d->foreground) {
-                notify_manager("READY=1");
+                if (!d->held)
+                        notify_manager("READY=1");
                 return 0;
         }
         leave_terminal();
-        return tell_parent(d, READY, word);
+        return d->pipe < 0 ? 0 : tell_parent(d, READY, word);
+}
+
+void daemon_held_ready(struct daemon *d)
+{
+        if (d->foreground) {
+                notify_manager("READY=1");
+                return;
+        }
+        leave_terminal();
+        fd_close(&d->pipe);
 }
 
 void daemon_failed(struct daemon *d, const char *why)
@@ -143,6 +155,16 @@ void daemon_failed(struct daemon *d, const char *why)
 
 void daemon_stopping(const struct daemon *d)
 {
-        if (d->foreground)
+        if (d->foreground && !d->held)
                 notify_manager("STOPPING=1");
+}
+
+void daemon_say(const struct daemon *d, const char *status)
+{
+        char state[256];
+
+        if (!d->foreground)
+                return;
+        snprintf(state, sizeof(state), "STATUS=%s", status);
+        notify_manager(state);
 }

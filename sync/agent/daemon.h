@@ -7,7 +7,8 @@
 
 struct daemon {
         bool foreground;
-        int pipe; /* to the waiting parent; -1 in the foreground */
+        bool held; /* a holder speaks to the service manager for us */
+        int pipe;  /* to the waiting parent; -1 in the foreground */
 };
 
 /* Go into the background: in the child this returns 0. The parent never returns: it waits until the child is ready or has failed, prints
@@ -24,3 +25,9 @@ void daemon_failed(struct daemon *d, const char *why);
 
 /* The end has begun: told to a service manager. */
 void daemon_stopping(const struct daemon *d);
+
+/* The holder's part. Its agent has been ready: the terminal and the waiting parent are given up, or the service manager is told. */
+void daemon_held_ready(struct daemon *d);
+
+/* One phrase for the service manager: how it is. */
+void daemon_say(const struct daemon *d, const char *status);

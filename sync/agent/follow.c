@@ -12,12 +12,17 @@
 
 #include "cache/base/fd.h"
 #include "cache/base/log.h"
+#include "cache/base/thread.h"
 #include "sync/agent/cmd.h"
 #include "sync/agent/daemon.h"
 #include "sync/agent/mountinfo.h"
+#include "sync/agent/record.h"
 #include "sync/serve/json.h"
 
 #define STOP_MS 60000
+/* How long the next agent may take, and how often that is looked at. */
+#define NEXT_NS 30000000000ULL
+#define STEP_MS 10
 
 static sigset_t end_signals(void)
 {
@@ -78,30 +83,87 @@ static unsigned connection_at(const char *mountpoint)
         return dev;
 }
 
+/* The agent that serves the mount in the place of one that died, with its connection. 0 when there is none, and none to come. */
+static pid_t next_agent(const struct making *m, pid_t dead, unsigned *connection)
+{
+        unsigned long long deadline = clock_now_ns() + NEXT_NS;
+
+        do {
+                struct record_list records;
+                bool alive = false;
+                pid_t pid = 0;
+                unsigned now;
+
+                if (record_list_read(m->run, &records))
+                        return 0;
+                for (size_t i = 0; i < records.count; i++) {
+                        if (strcmp(records.records[i].id, m->id) != 0)
+                                continue;
+                        alive = records.records[i].alive;
+                        pid = records.records[i].pid;
+                }
+                record_list_release(&records);
+                if (!alive)
+                        return 0;
+                now = connection_at(m->mountpoint);
+                if (pid != dead && now && now != *connection) {
+                        *connection = now;
+                        return pid;
+                }
+                (void)poll(NULL, 0, STEP_MS);
+        } while (clock_now_ns() < deadline);
+        return 0;
+}
+
+static bool is_gone(int pidfd)
+{
+        struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+        return pidfd < 0 || poll(&p, 1, 0) > 0;
+}
+
+/* Wait for a signal, the agent's end, or that something is mounted or unmounted. True when it was a signal. */
+static bool was_told_to_end(int signals, int agent, int changes)
+{
+        struct pollfd p[] = {{.fd = signals, .events = POLLIN}, {.fd = agent, .events = POLLIN}, {.fd = changes, .events = POLLPRI}};
+        struct signalfd_siginfo info;
+
+        if (poll(p, ARRAY_LEN(p), -1) < 0 || !(p[0].revents & POLLIN))
+                return false;
+        return read(signals, &info, sizeof(info)) == sizeof(info);
+}
+
 int follow_mount(const struct making *m, const struct daemon *d, char **why)
 {
         sigset_t set = end_signals();
         CLEANUP_FD int signals = signalfd(-1, &set, SFD_CLOEXEC);
-        CLEANUP_FD int agent = (int)syscall(SYS_pidfd_open, m->agent, 0);
         CLEANUP_FD int changes = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
-        struct pollfd p[] = {{.fd = signals, .events = POLLIN}, {.fd = agent, .events = POLLIN}, {.fd = changes, .events = POLLPRI}};
         unsigned connection = connection_at(m->mountpoint);
+        pid_t pid = m->agent, next;
+        bool mounted;
 
         if (signals < 0 || changes < 0)
                 return why_set(why, -errno, "the mount at %s can't be followed: %s", m->mountpoint, strerror(errno));
-        while (connection && connection_at(m->mountpoint) == connection) {
-                struct signalfd_siginfo info;
+        while (pid) {
+                CLEANUP_FD int agent = (int)syscall(SYS_pidfd_open, pid, 0);
 
-                if (agent < 0 || p[1].revents)
-                        return why_set(why, -ESRCH, "the agent that served %s has died; `dsfs mount` it again", m->mountpoint);
-                if (poll(p, ARRAY_LEN(p), -1) < 0 && errno != EINTR)
-                        return why_set(why, -errno, "the mount at %s can't be followed: %s", m->mountpoint, strerror(errno));
-                if (!(p[0].revents & POLLIN))
-                        continue;
-                (void)!read(signals, &info, sizeof(info));
-                daemon_stopping(d);
-                return follow_stop(m, why);
+                while (!is_gone(agent) && connection && connection_at(m->mountpoint) == connection) {
+                        if (!was_told_to_end(signals, agent, changes))
+                                continue;
+                        daemon_stopping(d);
+                        return follow_stop(m, why);
+                }
+                if (!is_gone(agent))
+                        break;
+                /* Its end may be that of the mount, too. */
+                mounted = connection_at(m->mountpoint) != 0;
+                next = next_agent(m, pid, &connection);
+                if (!next && !mounted)
+                        break;
+                pid = next;
         }
+        if (!pid)
+                return why_set(why, -ESRCH, "the agent that served %s has died; `dsfs mount` it again", m->mountpoint);
         daemon_stopping(d);
         return 0;
 }

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,6 +20,7 @@
 
 #define FILESYSTEM_TYPE "fuse.dsfs"
 #define CONNECTIONS "/sys/fs/fuse/connections"
+#define FUSE_CONTROL_MAGIC 0x65735543
 #define PROBE_MS 3000
 
 extern char **environ;
@@ -170,38 +171,44 @@ enum mount_life mount_probe(const char *path)
         return info.si_status == ENOTCONN || info.si_status == ECONNABORTED ? MOUNT_DEAD : MOUNT_LIVE;
 }
 
-static int write_abort(unsigned dev)
+/* The control filesystem, mounted nowhere. */
+static int connections_apart(void)
 {
-        CLEANUP_FREE char *path = text_new(CONNECTIONS "/%u/abort", dev);
-        CLEANUP_FD int fd = path ? open(path, O_WRONLY | O_CLOEXEC) : -1;
+        CLEANUP_FD int context = (int)syscall(SYS_fsopen, "fusectl", FSOPEN_CLOEXEC);
+        int fd;
 
-        if (fd < 0)
-                return path ? -errno : -ENOMEM;
-        return fd_write_full(fd, "1", 1);
+        if (context < 0 || syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+                return -errno;
+        fd = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, 0);
+        return fd < 0 ? -errno : fd;
+}
+
+int mount_connections(void)
+{
+        CLEANUP_FD int fd = open(CONNECTIONS, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        struct statfs fs;
+
+        if (fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == FUSE_CONTROL_MAGIC)
+                return fd_steal(&fd);
+        return connections_apart();
+}
+
+int mount_abort_open(int connections, unsigned dev)
+{
+        char path[32];
+        int fd;
+
+        snprintf(path, sizeof(path), "%u/abort", dev);
+        fd = openat(connections, path, O_WRONLY | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
 }
 
 int mount_abort(unsigned dev)
 {
-        int rc = write_abort(dev);
-        int status;
-        pid_t pid;
+        CLEANUP_FD int connections = mount_connections();
+        CLEANUP_FD int fd = connections < 0 ? connections : mount_abort_open(connections, dev);
 
-        if (rc != -ENOENT || geteuid() != 0)
-                return rc;
-        /* The control filesystem isn't mounted: mount it where nobody else sees it. */
-        pid = fork();
-        if (pid == 0) {
-                if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-                    mount("none", CONNECTIONS, "fusectl", 0, NULL) < 0)
-                        _exit(errno);
-                _exit(-write_abort(dev));
-        }
-        if (pid < 0)
-                return -errno;
-        while (waitpid(pid, &status, 0) < 0)
-                if (errno != EINTR)
-                        return -errno;
-        return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
+        return fd < 0 ? fd : fd_write_full(fd, "1", 1);
 }
 
 static int fusermount(const char *path, bool lazy)

@@ -37,8 +37,15 @@ enum mount_life {
 /* Ask the filesystem at `path`, from a process of its own that may hang. */
 enum mount_life mount_probe(const char *path);
 
-/* End a FUSE connection that nobody serves, so that whoever waits for it gets an error. Needs root; 0 or -errno. */
+/* End a FUSE connection that nobody serves, so that whoever waits for it gets an error. For root, and whoever mounted it; 0 or -errno. */
 int mount_abort(unsigned dev);
+
+/* The directory in which each connection has its control files, wherever it is mounted, if need be nowhere. A descriptor or -errno. */
+int mount_connections(void);
+
+/* The file that aborts connection `dev`, of that directory: any byte written to it does, for as long as that connection lives, and never
+ * reaches another of the same number. A descriptor or -errno. */
+int mount_abort_open(int connections, unsigned dev);
 
 /* Unmount the topmost mount at `path`; by fusermount3 when this is not root. 0 or -errno (-EBUSY). */
 int mount_remove(const char *path, bool lazy);

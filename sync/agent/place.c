@@ -11,7 +11,9 @@
 #include "sync/agent/mountinfo.h"
 
 #define FUSE_CONF "/etc/fuse.conf"
-#define LAYERS_MAX 64
+#define LAYERS_MAX 1024
+/* So many dead mounts may lie on each other at a place, one for each agent that died. */
+#define LAYERS_KEPT 32
 
 int place_source(const char *arg, char **ret, char **why)
 {
@@ -181,6 +183,90 @@ int place_remove_dead(const char *mountpoint, const struct record_list *records,
                 if (rc)
                         return rc;
                 (*ret)++;
+        }
+        return -ELOOP;
+}
+
+/* How many dsfs mounts lie at `mountpoint`, with the dead one of `connection` among them and nothing alive above it. -errno as
+ * place_restore(). */
+static int dead_layers(const char *mountpoint, unsigned connection)
+{
+        struct mount_list mounts;
+        const struct mount_entry *top;
+        unsigned foreign = 0;
+        bool there = false;
+        int layers = 0;
+        int rc = mount_list_read(&mounts);
+
+        if (rc)
+                return rc;
+        for (size_t i = 0; i < mounts.count; i++) {
+                const struct mount_entry *m = &mounts.entries[i];
+
+                if (strcmp(m->path, mountpoint) != 0)
+                        continue;
+                there = there || (mount_is_dsfs(m) && m->dev == connection);
+                layers += mount_is_dsfs(m);
+        }
+        top = mount_at(&mounts, mountpoint);
+        if (!there)
+                rc = -ENOENT;
+        else if (!mount_is_dsfs(top))
+                rc = -EBUSY;
+        else
+                foreign = top->dev == connection ? 0 : top->dev;
+        mount_list_release(&mounts);
+        /* A mount that an agent made and died before it could say so. */
+        if (rc == 0 && foreign && mount_probe(mountpoint) != MOUNT_DEAD)
+                rc = -EBUSY;
+        return rc ? rc : layers;
+}
+
+/* As in place_recover(): with privilege it is mounted over, for those who see it through a slave mount. What that leaves below is bounded;
+ * who looks at one of the mounts in the middle then loses it. */
+int place_restore(const char *mountpoint, unsigned connection)
+{
+        int layers = dead_layers(mountpoint, connection);
+        int left = geteuid() != 0 ? 0 : layers >= LAYERS_KEPT ? 1 : layers;
+
+        if (layers < 0)
+                return layers;
+        for (int rc = 0; layers > left; layers--) {
+                rc = mount_remove(mountpoint, true);
+                if (rc)
+                        return rc;
+        }
+        return 0;
+}
+
+int place_clear(const char *mountpoint, unsigned connection)
+{
+        int layers = dead_layers(mountpoint, connection);
+        int rc = layers < 0 && layers != -ENOENT ? layers : 0;
+
+        for (; rc == 0 && layers > 0; layers--)
+                rc = mount_remove(mountpoint, true);
+        return rc;
+}
+
+int place_peel(const char *mountpoint)
+{
+        for (unsigned layer = 0; layer < LAYERS_MAX; layer++) {
+                struct mount_list mounts;
+                const struct mount_entry *m;
+                bool ours;
+                int rc = mount_list_read(&mounts);
+
+                if (rc)
+                        return rc;
+                m = mount_at(&mounts, mountpoint);
+                ours = m && mount_is_dsfs(m);
+                mount_list_release(&mounts);
+                if (!ours || mount_probe(mountpoint) != MOUNT_DEAD)
+                        return 0;
+                rc = mount_remove(mountpoint, true);
+                if (rc)
+                        return rc;
         }
         return -ELOOP;
 }

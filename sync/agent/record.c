@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -121,6 +122,7 @@ static int parse(const char *text, size_t len, const struct record *like, struct
 
                         *r = *like;
                         r->pid = (pid_t)json_integer_value(json_object_get(root, "pid"));
+                        r->holder = (pid_t)json_integer_value(json_object_get(root, "holder_pid"));
                         parse_mount(json_array_get(mounts, i), json_object_get(root, "source"), r);
                 }
         }
@@ -154,13 +156,15 @@ static void free_dying(const struct record *records, size_t count)
         mount_list_release(&mounts);
 }
 
-/* Let the agent of these finish: what it leaves is clear afterwards. */
+/* Let the agent of these finish: what it leaves is clear afterwards. Its holder does that by itself. */
 static void wait_dying(const struct record *records, size_t count)
 {
         CLEANUP_FD int fd = (int)syscall(SYS_pidfd_open, records->pid, 0);
         struct pollfd p = {.fd = fd, .events = POLLIN};
 
         if (fd < 0 || !is_dying(records->pid) || poll(&p, 1, DYING_SOON_MS) != 0)
+                return;
+        if (records->holder > 0 && kill(records->holder, 0) == 0)
                 return;
         free_dying(records, count);
         (void)poll(&p, 1, DYING_MS);
@@ -256,7 +260,36 @@ int record_claim(const char *run, const char *id)
         return old >= 0 && alive ? -EBUSY : make_locked(dirfd, record_file(id).text);
 }
 
-static char *record_text(pid_t pid, const char *source, const struct record_mount *mounts, size_t count)
+/* Whether the record is the file that `claim` locks. */
+static bool is_record(int dirfd, const char *id, int claim)
+{
+        struct stat held, there;
+
+        return claim >= 0 && fstat(claim, &held) == 0 && fstatat(dirfd, record_file(id).text, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+               held.st_dev == there.st_dev && held.st_ino == there.st_ino;
+}
+
+int record_inherit(const char *run, const char *id, int *claim)
+{
+        CLEANUP_FD int dirfd = open(run, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        CLEANUP_FD int gate = -1;
+        int fresh;
+
+        if (dirfd < 0)
+                return -errno;
+        /* It is locked, and by us, so nobody else replaces it. */
+        if (is_record(dirfd, id, *claim))
+                return 0;
+        gate = record_gate(run);
+        fresh = gate < 0 ? gate : record_claim(run, id);
+        if (fresh < 0)
+                return fresh;
+        fd_close(claim);
+        *claim = fresh;
+        return 0;
+}
+
+static char *record_text(pid_t pid, pid_t holder, const char *source, const struct record_mount *mounts, size_t count)
 {
         json_t *list = json_array();
         json_t *root;
@@ -268,6 +301,8 @@ static char *record_text(pid_t pid, const char *source, const struct record_moun
                                                       "own_place", (int)mounts[i].own_place));
         root = json_pack("{s:i, s:I, s:o, s:o}", "version", RECORD_VERSION, "pid", (json_int_t)pid, "source",
                          bytes_to_json(source, strlen(source)), "mounts", list);
+        if (holder)
+                json_object_set_new(root, "holder_pid", json_integer(holder));
         text = json_dumps(root, JSON_COMPACT);
         json_decref(root);
         return text;
@@ -288,10 +323,11 @@ static int replace(int dirfd, const char *id, const char *text)
         return fd_steal(&fd);
 }
 
-int record_write(const char *run, const char *id, int *claim, const char *source, const struct record_mount *mounts, size_t count)
+int record_write(const char *run, const char *id, int *claim, pid_t holder, const char *source, const struct record_mount *mounts,
+                 size_t count)
 {
         CLEANUP_FD int dirfd = open(run, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        CLEANUP_FREE char *text = record_text(getpid(), source, mounts, count);
+        CLEANUP_FREE char *text = record_text(getpid(), holder, source, mounts, count);
         int fresh;
 
         if (dirfd < 0)
@@ -339,7 +375,7 @@ static bool keep_others(int dirfd, const char *id, const char *mountpoint)
                 }
         }
         if (count)
-                text = record_text(l.records[0].pid, source, left, count);
+                text = record_text(l.records[0].pid, 0, source, left, count);
         if (text) {
                 CLEANUP_FD int fd = replace(dirfd, id, text);
 

@@ -19,6 +19,7 @@ struct record {
         char id[SOURCE_ID_TEXT];
         bool alive;
         pid_t pid;
+        pid_t holder;     /* 0: it has none */
         bool own_place;   /* the mount point was made for the mount, to be removed with it */
         char *name;       /* owned; NULL, as is the mount point, when the agent has no mount that can be seen from here */
         char *source;     /* owned; NULL too while a live agent is still starting */
@@ -42,13 +43,19 @@ int record_gate(const char *run);
  * -EBUSY when an agent lives. */
 int record_claim(const char *run, const char *id);
 
-/* Say what the claimed record is about: this process serves these mounts of `source`. *claim becomes another descriptor. By one thread of
- * the agent at a time; needs no gate. 0 or -errno, when nothing has changed. */
+/* Say what the claimed record is about: this process, started again by `holder` (0: by nobody), serves these mounts of `source`. *claim
+ * becomes another descriptor. By one thread of the agent at a time; needs no gate. 0 or -errno, when nothing has changed. */
 struct record_mount {
         const char *name, *mountpoint;
         bool own_place;
 };
-int record_write(const char *run, const char *id, int *claim, const char *source, const struct record_mount *mounts, size_t count);
+int record_write(const char *run, const char *id, int *claim, pid_t holder, const char *source, const struct record_mount *mounts,
+                 size_t count);
+
+/* Become the agent of `id` in the place of one that died: *claim is the lock that it had, kept by its holder. Takes no gate, for who has it
+ * may be waiting for our answer, unless the agent died between writing the record and giving its lock to the holder. 0; -EBUSY when
+ * somebody else is that by now; or another -errno. */
+int record_inherit(const char *run, const char *id, int *claim);
 
 /* Under the gate: remove the record and the socket of `id`. For the claim's holder. */
 void record_drop(const char *run, const char *id);

@@ -9,6 +9,8 @@
 #include "cache/base/thread.h"
 #include "sync/agent/agent.h"
 #include "sync/agent/events.h"
+#include "sync/agent/holder.h"
+#include "sync/agent/holding.h"
 #include "sync/agent/prewarm.h"
 #include "sync/agent/reload.h"
 #include "sync/journal.h"
@@ -83,11 +85,38 @@ static void add_warning(void *arg, const char *sentence)
         json_array_append_new(arg, text_json(sentence));
 }
 
+static const char *ordinal(unsigned n)
+{
+        if (n % 100 / 10 == 1)
+                return "th";
+        return n % 10 == 1 ? "st" : n % 10 == 2 ? "nd" : n % 10 == 3 ? "rd" : "th";
+}
+
 static const char *backend_name(const struct engine_stats *es)
 {
         if (!es->watching)
                 return "none";
         return es->watch.backend == WATCH_FANOTIFY ? "fanotify" : "inotify";
+}
+
+/* Of the agents before this one. */
+static void add_deaths(json_t *warnings, const struct agent *a)
+{
+        const struct heritage *h = a->heritage;
+        CLEANUP_FREE char *text = NULL;
+        time_t at = (time_t)h->died_at;
+        struct tm tm;
+        char when[32];
+
+        if (h->channel >= 0 && holding_pid(a->holding) == 0)
+                add_warning(warnings, "the holder, which would start dsfs again, has died: unmount and mount again to have another");
+        if (h->deaths == 0)
+                return;
+        (void)localtime_r(&at, &tm);
+        (void)strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
+        text = text_new("the agent %s and was started again at %s, for the %u%s time; files that were open answered ENOTCONN", h->died_of,
+                        when, h->deaths, ordinal(h->deaths));
+        add_warning(warnings, why_text(text));
 }
 
 /* What is worth knowing though all is well. */
@@ -154,6 +183,7 @@ static const char *verdict_of(const struct seat *s, json_t *warnings, struct fs_
         hashing_warnings(a->hashing, add_warning, warnings, &unhashed);
         degraded = degraded || unhashed;
         add_notes(warnings, s, fs, es);
+        add_deaths(warnings, a);
         return fs->ended ? "broken" : degraded ? "degraded" : "ok";
 }
 
@@ -264,6 +294,9 @@ json_t *report_seat(struct seat *s)
                       fs.profile == FS_PROFILE_DATA ? "data" : "source", "transport", fs.uring ? "io_uring" : "/dev/fuse", "coherence",
                       engine_coherence(a->engine) == FS_COHERENCE_STRICT ? "strict" : "events", "watch", backend_name(&es), "readonly",
                       (int)s->options.readonly, "seconds", (double)(clock_now_ns() - s->began_ns) / NS_PER_S);
+        if (holding_pid(a->holding))
+                json_object_set_new(m, "holder_pid", json_integer(holding_pid(a->holding)));
+        json_object_set_new(m, "restarts", json_integer(a->heritage->deaths));
         json_object_set_new(m, "watches", json_integer((json_int_t)es.watch.watches));
         json_object_set_new(m, "watch_events", json_integer((json_int_t)es.watch.events));
         json_object_set_new(m, "staleness_ms", staleness_json(&es.latency));

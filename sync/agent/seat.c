@@ -10,7 +10,9 @@
 #include "sync/agent/agent.h"
 #include "sync/agent/board.h"
 #include "sync/agent/events.h"
+#include "sync/agent/holding.h"
 #include "sync/agent/mountinfo.h"
+#include "sync/agent/place.h"
 #include "sync/agent/prewarm.h"
 #include "sync/serve/why.h"
 
@@ -138,8 +140,28 @@ static void mount_ended(void *arg)
         mutex_unlock(&a->lock);
 }
 
+/* Should we be killed from here on, the holder knows what to do. */
+static int hold_seat(struct agent *a, const struct seat *s, const char *text)
+{
+        struct hold_mount *m = calloc(1, sizeof(*m));
+        int rc = m ? 0 : -ENOMEM;
+
+        if (rc == 0 &&
+            (strlen(s->name) >= sizeof(m->name) || strlen(s->mountpoint) >= sizeof(m->mountpoint) || strlen(text) >= sizeof(m->options)))
+                rc = -E2BIG;
+        if (rc == 0) {
+                m->own_place = s->own_place;
+                strcpy(m->name, s->name);
+                strcpy(m->mountpoint, s->mountpoint);
+                strcpy(m->options, text);
+                rc = holding_mount(a->holding, fs_mount_connection(s->mount), m);
+        }
+        free(m);
+        return rc;
+}
+
 /* `s` is MAKING, so nobody else looks at its mount. */
-static int start_mount(struct agent *a, struct seat *s, char **why)
+static int start_mount(struct agent *a, struct seat *s, const char *text, char **why)
 {
         const struct mount_options *o = &s->options;
         struct fs_options options = {
@@ -156,7 +178,7 @@ static int start_mount(struct agent *a, struct seat *s, char **why)
                 .view_uid = o->view_uid,
                 .view_gid = o->view_gid,
                 .overlay = a->overlay,
-                .replay = o->replay && engine_sees_how(a->engine),
+                .replay = o->replay && engine_sees_how(a->engine) && holding_can_abort(a->holding),
                 .max_fds = o->max_fds,
         };
         int rc = fs_mount_new(&options, &s->mount, why);
@@ -164,6 +186,11 @@ static int start_mount(struct agent *a, struct seat *s, char **why)
         if (rc)
                 return rc;
         s->began_ns = clock_now_ns();
+        rc = hold_seat(a, s, text);
+        if (rc)
+                log_warn("%s is not mounted again should dsfs die: %s", s->mountpoint, strerror(-rc));
+        if (rc)
+                fs_host_quiet(s->mount); /* a killed process could hang in it */
         fs_mount_on_end(s->mount, mount_ended, s);
         /* There are as many places in the engine as there are seats. */
         (void)engine_add_mount(a->engine, s->mount);
@@ -194,7 +221,7 @@ int seat_make(struct agent *a, const struct seat_wish *wish, char **why)
         if (rc)
                 why_set(why, rc, "%s can't be written to: %s", a->run, strerror(-rc));
         else
-                rc = start_mount(a, s, why);
+                rc = start_mount(a, s, wish->text, why);
         mutex_lock(&a->lock);
         s->fresh = rc == 0 && s->options.prewarm;
         closing = a->closing;
@@ -298,12 +325,14 @@ int seat_unmount(struct seat *s, bool lazy)
         if (already)
                 return -EALREADY;
         prewarm_quit(prewarm);
+        holding_say(a->holding, HOLD_LEAVE, fs_mount_connection(s->mount));
         rc = fs_mount_stop(s->mount, false);
         if (rc == -EBUSY && lazy)
                 rc = fs_mount_stop(s->mount, true) == 0 ? end_detached(s) : rc;
         else if (rc == -EINVAL)
                 rc = end_detached(s);
         if (rc) {
+                holding_say(a->holding, HOLD_STAY, fs_mount_connection(s->mount));
                 mutex_lock(&a->lock);
                 s->stopping = false;
                 cond_broadcast(&a->changed);
@@ -375,6 +404,7 @@ static void *take_away(void *arg)
 {
         struct seat *s = arg;
         struct agent *a = s->agent;
+        unsigned connection;
         bool others;
         int rc = 0;
 
@@ -384,7 +414,11 @@ static void *take_away(void *arg)
                 cond_wait(&a->changed, &a->lock);
         mutex_unlock(&a->lock);
         engine_remove_mount(a->engine, s->mount);
+        connection = fs_mount_connection(s->mount);
         fs_mount_free(s->mount);
+        holding_say(a->holding, HOLD_GONE, connection);
+        if (place_peel(s->mountpoint))
+                log_warn("what dead agents left at %s can't be removed; `dsfs umount %s`", s->mountpoint, s->mountpoint);
         if (s->own_place)
                 (void)rmdir(s->mountpoint);
         mutex_lock(&a->lock);

@@ -64,6 +64,7 @@ struct seat_wish {
         const char *mountpoint, *name;
         bool own_place;
         const struct mount_options *options;
+        const char *text; /* the same as after -o */
 };
 
 /* Mount, and seat it: once this returns 0 it is usable. -ESHUTDOWN when the agent is on its way out, -EAGAIN when what was there before is;

@@ -210,7 +210,7 @@ static int claim_source(struct making *m, const struct record_list *records, cha
                 return ending(m, why);
         if (m->claim < 0)
                 return why_set(why, m->claim, "%s can't be written to: %s", m->run, strerror(-m->claim));
-        rc = record_write(m->run, m->id, &m->claim, m->source, &mine, 1);
+        rc = record_write(m->run, m->id, &m->claim, 0, m->source, &mine, 1);
         if (rc) {
                 record_drop(m->run, m->id);
                 return why_set(why, rc, "%s can't be written to: %s", m->run, strerror(-rc));

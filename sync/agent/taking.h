@@ -17,6 +17,7 @@ struct making {
         char *options_text; /* as given; once the configuration is known, with what files say of this mount alone in front */
         struct config *config;
         bool foreground;
+        bool no_holder;
         char *source;
         char *mountpoint; /* NULL until it is known: the default place depends on the name */
         bool own_place;

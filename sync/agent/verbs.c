@@ -162,7 +162,7 @@ static int run_mount(void *arg, const json_t *args, json_t **ret, char **why)
         CLEANUP_FREE char *name = path_from_json(json_object_get(args, "name"));
         CLEANUP_FREE char *text = path_from_json(json_object_get(args, "options"));
         struct mount_options options CLEANUP(mount_options_release);
-        struct seat_wish wish = {.mountpoint = mountpoint, .name = name, .options = &options};
+        struct seat_wish wish = {.mountpoint = mountpoint, .name = name, .options = &options, .text = text ? text : ""};
         int rc;
 
         mount_options_init(&options);

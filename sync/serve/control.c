@@ -399,17 +399,18 @@ static void client_came(uv_stream_t *listener, int status)
         make_room(c);
 }
 
-int control_new(uv_loop_t *loop, const char *dir, const char *name, const struct registry *r, struct control **ret)
+static int listen_at(uv_loop_t *loop, const char *dir, const char *name, const struct registry *r, int listener, struct control **ret)
 {
         CLEANUP_FD int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        CLEANUP_FD int fd = -1;
+        CLEANUP_FD int fd = listener;
         CLEANUP_FREE char *own_name = strdup(name);
         struct control *c;
         int rc;
 
         if (dirfd < 0)
                 return -errno;
-        fd = socket_listen(dirfd, name);
+        if (fd < 0)
+                fd = socket_listen(dirfd, name);
         if (fd < 0)
                 return fd;
         c = calloc(1, sizeof(*c));
@@ -435,6 +436,23 @@ int control_new(uv_loop_t *loop, const char *dir, const char *name, const struct
         }
         *ret = c;
         return 0;
+}
+
+int control_new(uv_loop_t *loop, const char *dir, const char *name, const struct registry *r, struct control **ret)
+{
+        return listen_at(loop, dir, name, r, -1, ret);
+}
+
+int control_inherit(uv_loop_t *loop, const char *dir, const char *name, const struct registry *r, int listener, struct control **ret)
+{
+        return listen_at(loop, dir, name, r, listener, ret);
+}
+
+int control_listener(const struct control *c)
+{
+        uv_os_fd_t fd;
+
+        return uv_fileno((const uv_handle_t *)&c->listener, &fd) == 0 ? fd : -1;
 }
 
 static void listener_closed(uv_handle_t *h)

@@ -80,6 +80,8 @@ static void clean_up(const struct fixture *f)
 {
         detach_all(f->mnt);
         detach_all(f->second);
+        if (f->holder > 0)
+                kill(f->holder, SIGKILL);
         if (f->pid > 0)
                 kill(f->pid, SIGKILL);
         area_remove(f->base, f->area);
@@ -107,9 +109,13 @@ static _Noreturn void janitor_run(const struct fixture *f, int leash)
                         fprintf(stderr, "%s: still there after %u s: taking it down\n", f->base, life);
                         break;
                 }
-                n = read(end.fd, &copy.pid, sizeof(copy.pid)); /* the agent's pid, once known */
-                if (n != sizeof(copy.pid))
+                pid_t pids[2]; /* the agent's and its holder's, once known */
+
+                n = read(end.fd, pids, sizeof(pids));
+                if (n != sizeof(pids))
                         break;
+                copy.pid = pids[0];
+                copy.holder = pids[1];
         }
         clean_up(&copy);
         _exit(0);
@@ -236,12 +242,21 @@ static void mount_options(const struct fixture *f, char *ret, size_t size)
         must((size_t)len < size, "options too long");
 }
 
+static void tell_janitor(struct fixture *f, pid_t agent, pid_t holder)
+{
+        const pid_t pids[2] = {agent, holder};
+
+        f->pid = agent;
+        f->holder = holder;
+        must(write(f->leash, pids, sizeof(pids)) == sizeof(pids), "janitor");
+}
+
 /* What was asked for is what is there, else the tests below test nothing. */
 static void check_mounted(struct fixture *f)
 {
         const char *want_profile = f->variant.profile == PROFILE_DATA && !f->variant.unprivileged ? "data" : "source";
         char type[64], transport[32], profile[32];
-        int64_t pid;
+        int64_t pid, holder = 0;
 
         mount_type(f->mnt, type, sizeof(type));
         errno = 0;
@@ -251,8 +266,8 @@ static void check_mounted(struct fixture *f)
         must(fixture_status_text(f, "profile", profile, sizeof(profile)), "status has no profile");
         must(strcmp(profile, want_profile) == 0, "the profile is %s", profile);
         must(fixture_status(f, "pid", &pid) && pid > 0, "status has no pid");
-        f->pid = (pid_t)pid;
-        must(write(f->leash, &f->pid, sizeof(f->pid)) == sizeof(f->pid), "janitor");
+        must(fixture_status(f, "holder_pid", &holder) == !f->variant.no_holder, "the holder's pid is %d", (int)holder);
+        tell_janitor(f, (pid_t)pid, (pid_t)holder);
 }
 
 static int set_nofile(unsigned limit, struct rlimit *before)
@@ -281,7 +296,9 @@ void fixture_mount(struct fixture *f)
                 need_uring();
         mount_options(f, options, sizeof(options));
         must(set_nofile(f->variant.nofile, &before) == 0, "setrlimit");
-        rc = fixture_dsfs(f, (const char *const[]){"mount", f->src, f->mnt, "-o", options, NULL}, out, sizeof(out));
+        rc = fixture_dsfs(f,
+                          (const char *const[]){"mount", f->src, f->mnt, "-o", options, f->variant.no_holder ? "--no-holder" : NULL, NULL},
+                          out, sizeof(out));
         if (f->variant.nofile)
                 setrlimit(RLIMIT_NOFILE, &before);
         errno = 0;
@@ -361,8 +378,9 @@ void fixture_umount(struct fixture *f)
         mount_type(f->mnt, type, sizeof(type));
         must(!*type, "%s is still mounted (%s) after dsfs umount", f->mnt, type);
         must(wait_until(process_gone, &f->pid, GONE_SECONDS), "the agent (%d) is still there after dsfs umount", f->pid);
-        f->pid = 0;
-        must(write(f->leash, &f->pid, sizeof(f->pid)) == sizeof(f->pid), "janitor");
+        must(!f->holder || wait_until(process_gone, &f->holder, GONE_SECONDS), "the holder (%d) is still there after dsfs umount",
+             f->holder);
+        tell_janitor(f, 0, 0);
 }
 
 /*

@@ -39,6 +39,7 @@ struct variant {
         enum profile profile;
         bool unprivileged; /* the agent runs as FIXTURE_UID, and so must who looks */
         bool prewarm;
+        bool no_holder;   /* an agent that is killed stays dead */
         bool own_fs;      /* nothing but this test happens on its filesystem */
         uid_t owner;      /* of the source */
         unsigned max_fds; /* 0: not asked for */
@@ -66,6 +67,7 @@ struct fixture {
         bool bind;        /* DSFS_TEST_BIND */
         bool mounted, mounted_second;
         pid_t pid; /* the agent's */
+        pid_t holder;
         pid_t janitor;
         int area_fd;
         int leash; /* the janitor acts when it closes */

@@ -242,10 +242,11 @@ Test(cli_several, sigterm_unmounts_all)
 
 static void kill_agent_of(const char *mountpoint)
 {
-        pid_t pid = pid_at(mountpoint);
+        json_t *m = status_at(mountpoint);
 
-        cr_assert_eq(kill(pid, SIGKILL), 0);
-        cr_assert(proc_until(is_gone, &pid));
+        cr_assert(m, "status does not list %s", mountpoint);
+        kill_for_good(m);
+        json_decref(m);
 }
 
 Test(cli_several, a_killed_agents_mounts_are_recovered_one_by_one)

@@ -141,6 +141,7 @@ Test(cli_together, the_foreground_of_a_second_mount_is_about_that_mount)
         char path[128];
         CLEANUP_FD int notices = notify_socket(path, sizeof(path));
         CLEANUP_FD int held = -1;
+        json_t *m;
         pid_t pid;
 
         expect_exit(0, "mount", box.src, place(1));
@@ -162,7 +163,10 @@ Test(cli_together, the_foreground_of_a_second_mount_is_about_that_mount)
 
         pid = start_foreground(4, path);
         expect_notice(notices, "READY=1");
-        cr_assert_eq(kill(pid_at(place(1)), SIGKILL), 0);
+        m = status_at(place(1));
+        cr_assert(m);
+        kill_for_good(m);
+        json_decref(m);
         cr_assert_eq(proc_wait(pid), 1, "its agent was killed");
         expect_exit(0, "umount", "--all");
         expect_nothing_left();

@@ -20,6 +20,8 @@
 #define EXIT_DEGRADED 3
 
 static const struct variant killed[] = {
+        {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY, .no_holder = true},
+        {.backing = ON_TMPFS, .transport = BY_DEV, .watch = WATCH_BY_INOTIFY, .no_holder = true},
         {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY},
         {.backing = ON_TMPFS, .transport = BY_DEV, .watch = WATCH_BY_INOTIFY},
 };
@@ -113,6 +115,20 @@ static void kill_agent(struct fixture *f)
         must(wait_until(is_gone, &pid, PATIENCE_SECONDS), "%d outlives SIGKILL", pid);
 }
 
+/* By its holder. */
+static bool is_served_again(void *arg)
+{
+        static char text[STATUS_MAX];
+        struct fixture *f = arg;
+        int64_t pid;
+
+        if (fixture_dsfs(f, (const char *const[]){"status", "--json", NULL}, text, sizeof(text)) != 0 || !fixture_status(f, "pid", &pid) ||
+            pid == f->pid)
+                return false;
+        f->pid = (pid_t)pid;
+        return true;
+}
+
 ParameterizedTestParameters(recover, killed_agents_are_mounted_over_everywhere)
 {
         return cr_make_param_array(struct variant, (void *)killed, ARRAY_LEN(killed));
@@ -137,7 +153,11 @@ ParameterizedTest(struct variant *v, recover, killed_agents_are_mounted_over_eve
                         kill_agent(f);
                         snprintf(text, sizeof(text), "hello %d", i);
                         put_text(at(f->src, "greeting"), text);
-                        fixture_mount(f);
+                        if (v->no_holder)
+                                fixture_mount(f);
+                        else
+                                must(wait_until(is_served_again, f, PATIENCE_SECONDS), "the holder starts no agent");
+                        fixture_wait(f);
                         must_see(f, -1, text);
                         must_see(f, other, text);
                 }

@@ -270,8 +270,12 @@ static void play(unsigned long long seed)
 
 int main(int argc, char **argv)
 {
-        static const struct variant v = {
-                .backing = ON_EXT4, .transport = BY_DEV, .watch = WATCH_BY_FANOTIFY, .life = 3600, .options = "replay=off"};
+        static const struct variant v = {.backing = ON_EXT4,
+                                         .transport = BY_DEV,
+                                         .watch = WATCH_BY_FANOTIFY,
+                                         .life = 3600,
+                                         .no_holder = true,
+                                         .options = "replay=off"};
         int rounds = argc > 1 ? atoi(argv[1]) : ROUNDS;
         unsigned long long seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
 

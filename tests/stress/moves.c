@@ -280,7 +280,8 @@ static void run_round(struct dice *d)
 
 static void run(enum backing backing, unsigned moves, unsigned seed)
 {
-        struct variant v = {.backing = backing, .transport = seed & 1 ? BY_URING : BY_DEV, .life = 3600, .options = NO_REPLAY};
+        struct variant v = {
+                .backing = backing, .transport = seed & 1 ? BY_URING : BY_DEV, .life = 3600, .no_holder = true, .options = NO_REPLAY};
         struct dice d = {seed};
         unsigned rounds = 0;
 
