@@ -128,8 +128,11 @@ static int settles_in(struct hashing *h)
         const struct unsettled *u = &h->unsettled;
         unsigned long long now = clock_now_ns(), until;
 
-        if (now - u->since_ns >= GIT_PATIENCE_MS * NS_PER_MS)
+        /* What is there now holds up no other batch. */
+        if (now - u->since_ns >= GIT_PATIENCE_MS * NS_PER_MS) {
+                (void)settle_git_is_busy(&h->settle, SETTLE_STALE_MS);
                 return 0;
+        }
         if (git_is_busy(h))
                 return GIT_STEP_MS;
         if (!u->git)

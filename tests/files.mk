@@ -3,8 +3,9 @@ STRESS += tests/stress/offload.c
 TEST_LIB_SRCS += tests/lib/watch_record.c
 UNIT_TESTS += tests/unit/test_watch.c tests/unit/test_watch_inotify.c tests/unit/test_watch_inotify_tree.c
 STRESS += tests/stress/watch.c
-UNIT_TESTS += tests/unit/test_journal.c tests/unit/test_reflog.c tests/unit/test_batches.c
+UNIT_TESTS += tests/unit/test_journal.c tests/unit/test_reflog.c tests/unit/test_settle.c tests/unit/test_batches.c
 STRESS += tests/stress/journal.c
+MOUNT_TESTS += tests/mount/test_changes.c
 CONFORM_SRCS += tests/conform/main.c tests/conform/run.c tests/conform/compare.c tests/conform/state.c tests/conform/targets.c \
 	tests/conform/groups.c tests/conform/expected.c tests/conform/differences.c tests/conform/calls_open.c tests/conform/calls_names.c \
 	tests/conform/calls_attr.c tests/conform/calls_xattr.c tests/conform/calls_use.c tests/conform/calls_data.c \
