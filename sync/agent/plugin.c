@@ -30,10 +30,11 @@ static void reply_status(struct http_exchange *x, int status, const char *why)
         json_decref(answer);
 }
 
-/* docker shows it as it is if the status is good. */
+/* docker shows it as it is if the status is good, and with "VolumeDriver.Mount: " in front otherwise; podman sees no error in a good
+ * status. */
 void reply_error(struct http_exchange *x, const char *why)
 {
-        reply_status(x, 200, why);
+        reply_status(x, http_is_docker(x) ? 200 : 500, why);
 }
 
 /*

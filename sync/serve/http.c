@@ -121,6 +121,7 @@ static const struct {
         {413, "Content Too Large"},
         {417, "Expectation Failed"},
         {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"},
         {501, "Not Implemented"},
         {505, "HTTP Version Not Supported"},
 };
@@ -150,6 +151,11 @@ static void written(uv_write_t *w, int status)
         http_request_begin(&x->request);
         x->state = READING;
         serve(x);
+}
+
+bool http_is_docker(const struct http_exchange *x)
+{
+        return x->request.from_docker;
 }
 
 void http_answer(struct http_exchange *x, int status, char *json)

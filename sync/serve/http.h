@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <uv.h>
 
@@ -18,6 +19,9 @@ typedef void http_handler(void *arg, struct http_exchange *x, const char *target
 
 /* Serve what knocks at `fd`, a listening socket, which it takes whatever comes of it. 0 or -errno. */
 int http_server_new(uv_loop_t *loop, int fd, http_handler *handle, void *arg, struct http_server **ret);
+
+/* Whether it is docker who asks: podman, which speaks the same protocol, doesn't say so. */
+bool http_is_docker(const struct http_exchange *x);
 
 /* Answer a request, exactly once. Takes `json`, a text; NULL (no memory) hangs up. */
 void http_answer(struct http_exchange *x, int status, char *json);

@@ -6,6 +6,7 @@
 
 #define METHOD_MAX 16
 #define HEX 16
+#define PLUGIN_TYPE "application/vnd.docker.plugins."
 
 void http_request_begin(struct http_request *r)
 {
@@ -13,6 +14,7 @@ void http_request_begin(struct http_request *r)
         r->status = 0;
         r->why = NULL;
         r->keep = true;
+        r->from_docker = false;
         r->target = NULL;
         r->left = 0;
         r->trailers = 0;
@@ -145,6 +147,8 @@ static void take_header(struct http_request *r, struct headers *h, const char *l
                 h->chunked = true;
         } else if (is_value(line, name_len, "Connection")) {
                 h->close = h->close || lists_close(value, len);
+        } else if (is_value(line, name_len, "Accept")) {
+                r->from_docker = len >= strlen(PLUGIN_TYPE) && memcmp(value, PLUGIN_TYPE, strlen(PLUGIN_TYPE)) == 0;
         } else if (is_value(line, name_len, "Expect")) {
                 refuse(r, 417, "the body is to be sent without being asked for");
         }

@@ -36,6 +36,7 @@ struct http_request {
         int status;         /* REFUSED: what to answer; else 0 */
         const char *why;    /* REFUSED: one sentence */
         bool keep;          /* WHOLE: the connection goes on */
+        bool from_docker;   /* WHOLE: it accepts what docker's plugins answer with, and says so */
         const char *target; /* WHOLE: NUL-terminated, in `head` */
         size_t left;        /* of the body, or of the chunk */
         unsigned trailers;

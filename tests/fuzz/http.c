@@ -40,9 +40,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 abort();
         if (whole.state == HTTP_REFUSED && (!whole.why || whole.status < 400 || whole.keep))
                 abort();
-        if (whole.state == HTTP_WHOLE && (whole.keep != pieces.keep || whole.target[0] != '/' || strcmp(whole.target, pieces.target) != 0 ||
-                                          whole.body_len != pieces.body_len || memcmp(whole.body, pieces.body, whole.body_len + 1) != 0 ||
-                                          whole.body[whole.body_len] != '\0'))
+        if (whole.state == HTTP_WHOLE && (whole.keep != pieces.keep || whole.from_docker != pieces.from_docker || whole.target[0] != '/' ||
+                                          strcmp(whole.target, pieces.target) != 0 || whole.body_len != pieces.body_len ||
+                                          memcmp(whole.body, pieces.body, whole.body_len + 1) != 0 || whole.body[whole.body_len] != '\0'))
                 abort();
         return 0;
 }

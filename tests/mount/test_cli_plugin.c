@@ -33,8 +33,8 @@ static int join(void)
         return fd;
 }
 
-/* The answer's body: owned. */
-static json_t *ask_json(const char *verb, json_t *body)
+/* The answer's body: owned. As docker asks, or with `accept` something else as others do, who need a status. */
+static json_t *ask_json_as(const char *accept, int want, const char *verb, json_t *body)
 {
         CLEANUP_FREE char *text = body ? json_dumps(body, JSON_COMPACT) : strdup("");
         CLEANUP_FREE char *request = NULL;
@@ -45,17 +45,22 @@ static json_t *ask_json(const char *verb, json_t *body)
 
         json_decref(body);
         cr_assert_geq(fd, 0, "nobody listens");
-        cr_assert_gt(asprintf(&request, "POST /%s HTTP/1.1\r\nHost: d\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s", verb,
-                              strlen(text), text),
+        cr_assert_gt(asprintf(&request, "POST /%s HTTP/1.1\r\nHost: d\r\nAccept: %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s",
+                              verb, accept, strlen(text), text),
                      0);
         cr_assert_eq(fd_write_full(fd, request, strlen(request)), 0);
         cr_assert_gt(fd_read_full(fd, answer, PROC_OUTPUT_MAX - 1), 0, "%s: no answer", verb);
-        cr_assert(strncmp(answer, "HTTP/1.1 200 OK\r\n", 17) == 0, "%s: %s", verb, answer);
+        cr_assert_eq(strtol(answer + strlen("HTTP/1.1 "), NULL, 10), want, "%s: %s", verb, answer);
         end = strstr(answer, "\r\n\r\n");
         cr_assert(end);
         ret = json_loads(end + 4, 0, NULL);
         cr_assert(ret, "%s: %s", verb, answer);
         return ret;
+}
+
+static json_t *ask_json(const char *verb, json_t *body)
+{
+        return ask_json_as("application/vnd.docker.plugins.v1.2+json", 200, verb, body);
 }
 
 static void ask_well(const char *verb, json_t *body)
@@ -246,6 +251,13 @@ Test(cli_plugin, what_is_wrong_is_said_in_a_sentence)
         ask_badly("VolumeDriver.Mount", user("b", "c1"), "there is no volume b");
         ask_badly("VolumeDriver.Mount", json_pack("{s:s}", "Name", "app"), "no \"ID\"");
         ask_badly("VolumeDriver.Remove", json_pack("{s:s}", "Name", "b"), "there is no volume b");
+}
+
+/* Its client sees no error in a good status, and would go on. */
+Test(cli_plugin, podman_is_told_by_the_status)
+{
+        json_decref(ask_json_as("*/*", 500, "VolumeDriver.Mount", user("app", "c1")));
+        json_decref(ask_json_as("*/*", 200, "VolumeDriver.List", json_object()));
 }
 
 Test(cli_plugin, a_source_that_goes_is_missed_at_the_mount)

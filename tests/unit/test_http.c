@@ -78,6 +78,16 @@ Test(http_request, connections_are_kept_unless_the_client_says_otherwise)
         expect_body("POST /VolumeDriver.Get HTTP/1.0\r\n\r\n", "", false);
 }
 
+Test(http_request, docker_is_known_by_what_it_accepts)
+{
+        expect_body(POST "\r\n", "", true);
+        cr_assert_not(r.from_docker);
+        expect_body(POST "Accept: */*\r\n\r\n", "", true);
+        cr_assert_not(r.from_docker);
+        expect_body(POST "Accept: application/vnd.docker.plugins.v1.2+json\r\n\r\n", "", true);
+        cr_assert(r.from_docker);
+}
+
 Test(http_request, what_is_doubtful_is_refused)
 {
         static const struct {
