@@ -84,3 +84,4 @@ E2E_TESTS += tests/e2e/test_reload.c
 TEST_LIB_SRCS += tests/lib/events.c
 UNIT_TESTS += tests/unit/test_decide.c tests/unit/test_run.c tests/unit/test_selection.c
 UNIT_TESTS += tests/unit/test_http.c tests/unit/test_volume.c
+E2E_TESTS += tests/e2e/test_plugin.c

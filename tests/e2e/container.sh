@@ -48,9 +48,9 @@ make_tools() {
         npm ci --ignore-scripts --prefer-offline >/dev/null
 }
 
-# image NAME: dsfs-e2e:NAME, from the cache. What it is made from decides whether that is still good.
-image() {
-        local stamp tar
+# Have image NAME in the cache, as $tar. What it is made from decides whether that is still good.
+cached() {
+        local stamp
         stamp=$({ dpkg-query -W && cat "$E2E/container.sh" "$E2E"/reload/package*.json && node --version; } | sha256sum | cut -c 1-16)
         tar=$E2E_CACHE/image-$1-$stamp.tar
         mkdir -p "$E2E_CACHE"
@@ -68,7 +68,18 @@ image() {
                 )
         fi
         exec 9>&-
+}
+
+# image NAME: dsfs-e2e:NAME, from the cache.
+image() {
+        cached "$1"
         docker import --change 'ENV NODE_PATH=/tools/node_modules PATH=/tools/node_modules/.bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' "$tar" "dsfs-e2e:$1" >/dev/null
+}
+
+# archive NAME FILE: as an archive, for others than docker.
+archive() {
+        cached "$1"
+        cp "$tar" "$2"
 }
 
 "$@"
