@@ -39,6 +39,9 @@ install: all ## install below DESTDIR and PREFIX
 	install -D -m 755 $(OUT)/dsfs '$(DESTDIR)$(PREFIX)/bin/dsfs'
 	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/dsfs' README.md CHANGELOG.md LICENSE packaging/dsfs.yaml
 	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/dsfs/manual' packaging/manual/*.md
+	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/dsfs/docker' packaging/docker/*.yaml
+	install -d -m 755 '$(DESTDIR)$(PREFIX)/lib/systemd/system'
+	for unit in packaging/systemd/*; do sed 's,/usr/local/bin/,$(PREFIX)/bin/,' "$$unit" >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$${unit##*/}" || exit 1; done
 	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/dsfs/schema' packaging/schema/*.json
 	for page in packaging/man/*.[157]; do install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/man/man'"$${page##*.}" "$$page" || exit 1; done
 	install -D -m 644 packaging/completions/dsfs.bash '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/dsfs'

@@ -109,7 +109,7 @@ static int make_socket(struct service *s, char **why)
         return fd_steal(&fd);
 }
 
-/* docker takes long to find out that nobody answers, less so that there is nobody. */
+/* If it is still ours. */
 static void remove_socket(const struct service *s)
 {
         struct stat st;

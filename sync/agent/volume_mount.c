@@ -22,7 +22,7 @@
 #define ANSWER_MS 900
 #define MOUNT_S 60
 #define UMOUNT_S 90
-#define LAYERS_MAX 16
+#define LAYERS_MAX 64
 #define NAMESPACES_MAX 4096
 
 int volume_places(const char *run, char **ret, char **why)
@@ -110,6 +110,9 @@ static int check_served(const char *run, const char *place, const char *source, 
         if (rc)
                 return why_set(why, rc, "the runtime directory %s can't be read: %s", run, strerror(-rc));
         r = live_at(&records, place);
+        if (r && canonical && strcmp(r->source, canonical) != 0)
+                return why_set(why, -EBUSY, "%s is mounted there, of a volume that is no more known; `dsfs umount %s` first", r->source,
+                               place);
         if (r && is_mounted(place))
                 return check_answers(run, r, source, why);
         if (canonical)
