@@ -35,6 +35,9 @@ docs: all ## write the man pages, the sample configuration and its copy in the m
 	$(BUILD)/dsfs config show --defaults >packaging/dsfs.yaml
 	sed -i -e '/^```yaml$$/,/^```$$/ { /^```/!d }' -e '/^```yaml$$/r packaging/dsfs.yaml' packaging/manual/configuration.md
 
+tour: all ## record the README's tour anew (as root)
+	packaging/tour/record '$(BUILD)/dsfs' packaging/tour/tour.svg
+
 install: all ## install below DESTDIR and PREFIX
 	install -D -m 755 $(OUT)/dsfs '$(DESTDIR)$(PREFIX)/bin/dsfs'
 	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/dsfs' README.md CHANGELOG.md LICENSE packaging/dsfs.yaml
@@ -52,4 +55,4 @@ dist: ## the source of HEAD as a tar file below BUILD
 	@mkdir -p $(BUILD)
 	git archive --format=tar.gz --prefix=dsfs-$(VERSION)/ -o $(BUILD)/dsfs-$(VERSION).tar.gz HEAD
 
-.PHONY: run check-format format check-headers check-layers check-locks check-static check-docs docs install dist
+.PHONY: run check-format format check-headers check-layers check-locks check-static check-docs docs tour install dist

@@ -25,6 +25,19 @@ static const struct option long_options[] = {{"json", no_argument, NULL, 'j'},
                                              {"help", no_argument, NULL, 'h'},
                                              {0}};
 
+static void show_wrapped(const struct term *t, const json_t *status)
+{
+        CLEANUP_FREE char *text = NULL;
+        size_t len;
+        FILE *to = open_memstream(&text, &len);
+
+        if (!to)
+                return;
+        status_show(to, t, status, NULL);
+        fclose(to);
+        term_wrap(stdout, t, text, STATUS_INDENT);
+}
+
 static enum exit_code show(const char *run, const char *arg, const struct status_wish *w, const struct term *t)
 {
         json_t *status = status_gather(run, arg, true);
@@ -37,7 +50,7 @@ static enum exit_code show(const char *run, const char *arg, const struct status
         if (code == EXIT_ABSENT && arg)
                 code = command_absent(arg);
         else if (status && !w->json)
-                status_show(stdout, t, status, NULL);
+                show_wrapped(t, status);
         json_decref(status);
         return code;
 }

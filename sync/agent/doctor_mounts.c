@@ -22,6 +22,18 @@ static void fix_dead(struct doctor *d, const char *path)
                 doctor_found(d, DOCTOR_FIXED, text_new("the dead mount at %s is removed", path), NULL);
 }
 
+/* It may be had back, too. */
+static char *remedy_of_dead(const struct doctor *d, const char *path)
+{
+        for (size_t i = 0; i < d->records.count; i++) {
+                const struct record *r = &d->records.records[i];
+
+                if (r->source && r->mountpoint && strcmp(r->mountpoint, path) == 0)
+                        return text_new("dsfs mount %s %s (serves it again; or dsfs umount %s)", r->source, path, path);
+        }
+        return text_new("dsfs umount %s", path);
+}
+
 void doctor_dead(struct doctor *d)
 {
         struct mount_list mounts;
@@ -42,7 +54,7 @@ void doctor_dead(struct doctor *d)
                         fix_dead(d, m->path);
                 else
                         doctor_found(d, DOCTOR_DEGRADED, text_new("%s is a mount whose agent has died", m->path),
-                                     text_new("dsfs umount %s", m->path));
+                                     remedy_of_dead(d, m->path));
         }
         mount_list_release(&mounts);
         if (dead == 0)
@@ -118,7 +130,7 @@ void doctor_propagation(struct doctor *d)
                 const struct mount_entry *m = &mounts.entries[i];
                 CLEANUP_FREE char *above = NULL;
 
-                if (!mount_is_dsfs(m) || mount_at(&mounts, m->path) != m || m->shared)
+                if (!mount_is_dsfs(m) || mount_at(&mounts, m->path) != m || m->shared || place_is_dead(m->path, &d->records))
                         continue;
                 private++;
                 above = strdup(m->path);

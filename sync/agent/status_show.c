@@ -124,7 +124,8 @@ static void show_content(const struct out *o, const json_t *m)
         if (json_is_string(json_object_get(m, "clock")))
                 fprintf(o->to, "; clock %s", shown(m, "clock"));
         if (number(m, "pending"))
-                fprintf(o->to, "; %" JSON_INTEGER_FORMAT " changes wait to be told", number(m, "pending"));
+                fprintf(o->to, "; %" JSON_INTEGER_FORMAT " %s to be told", number(m, "pending"),
+                        number(m, "pending") == 1 ? "change waits" : "changes wait");
         fprintf(o->to, "\n");
         label(o, "memory");
         fprintf(o->to, "%" JSON_INTEGER_FORMAT " entries in %s; %" JSON_INTEGER_FORMAT " files read, %" JSON_INTEGER_FORMAT " remembered\n",

@@ -16,5 +16,8 @@ struct spark {
         size_t count;
 };
 
+/* How far in stands what a line is about. */
+#define STATUS_INDENT 15
+
 /* What status_gather() found. `sparks` is one for each mount, or NULL. */
 void status_show(FILE *to, const struct term *t, const json_t *status, const struct spark *sparks);

@@ -99,3 +99,34 @@ size_t term_fit(const char *line, size_t len, size_t columns)
         }
         return at;
 }
+
+void term_wrap(FILE *to, const struct term *t, const char *text, size_t indent)
+{
+        for (const char *line = text; *line;) {
+                size_t len = strcspn(line, "\n");
+                size_t room = t->columns;
+
+                for (;;) {
+                        size_t fits = term_fit(line, len, room);
+                        size_t cut = fits;
+
+                        if (fits == len || t->columns <= 2 * indent)
+                                break;
+                        /* At a blank, if there is one behind the indentation. */
+                        while (cut > 0 && line[cut] != ' ')
+                                cut--;
+                        if (cut <= (room == t->columns ? 2 * indent : 0))
+                                cut = fits;
+                        fprintf(to, "%.*s\n%*s", (int)cut, line, (int)indent, "");
+                        line += cut;
+                        len -= cut;
+                        while (len && *line == ' ') {
+                                line++;
+                                len--;
+                        }
+                        room = t->columns - indent;
+                }
+                fprintf(to, "%.*s\n", (int)len, line);
+                line += len + (line[len] == '\n');
+        }
+}

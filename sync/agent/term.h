@@ -32,5 +32,8 @@ void term_measure(struct term *t);
 /* The text in this colour, if there are colours. */
 void term_print(FILE *to, const struct term *t, enum colour c, const char *text);
 
+/* The text, whose lines are broken at the terminal's width; what goes on stands `indent` in. */
+void term_wrap(FILE *to, const struct term *t, const char *text, size_t indent);
+
 /* The length of the start of `line` (`len` bytes; colours count as nothing, a UTF-8 sequence as one) that `columns` hold. */
 size_t term_fit(const char *line, size_t len, size_t columns);

@@ -211,7 +211,7 @@ static struct screen {
         char text[SCREEN_MAX];
 } screen;
 
-static void open_screen(unsigned short columns)
+static void open_screen(unsigned short columns, const char *option)
 {
         struct winsize size = {.ws_row = 40, .ws_col = columns};
         const char *program = getenv("DSFS_BIN") ? getenv("DSFS_BIN") : "build/dsfs";
@@ -220,7 +220,7 @@ static void open_screen(unsigned short columns)
         screen.pid = forkpty(&screen.fd, NULL, NULL, &size);
         cr_assert_geq(screen.pid, 0);
         if (screen.pid == 0) {
-                execl(program, program, "status", "--watch", (char *)NULL);
+                execl(program, program, "status", option, (char *)NULL);
                 _exit(127);
         }
 }
@@ -254,13 +254,33 @@ static void close_screen(void)
         close(screen.fd);
 }
 
+Test(cli_status, long_lines_are_broken_where_the_terminal_ends)
+{
+        int status;
+
+        expect_exit(0, "mount", box.src, box.mnt);
+        open_screen(60, "--color=never");
+        cr_assert(drawn(0, NULL));
+        status = proc_wait(screen.pid);
+        cr_assert_eq(status, 0);
+        cr_assert(strstr(screen.text, "  coherence    events, watch "), "%s", screen.text);
+        for (char *line = screen.text, *end; (end = strchr(line, '\n')); line = end + 1) {
+                size_t width = 0;
+
+                for (const char *p = line; p < end; p++)
+                        width += ((unsigned char)*p & 0xc0) != 0x80 && *p != '\r';
+                cr_assert_leq(width, 60, "%.*s", (int)(end - line), line);
+        }
+        cr_assert(strstr(screen.text, "\n               "), "what goes on is indented: %s", screen.text);
+}
+
 Test(cli_status, watch_follows_in_place)
 {
         size_t before;
 
         expect_exit(0, "mount", box.src, box.mnt);
         expect_content(box.mnt, "greeting", "hello\n");
-        open_screen(100);
+        open_screen(100, "--watch");
         cr_assert(drawn(0, "\033[32mok\033[0m: "));
         cr_assert(drawn(0, "changes/s"));
         before = screen.len;
@@ -278,7 +298,7 @@ Test(cli_status, watch_follows_the_size_of_the_terminal)
         size_t before;
 
         expect_exit(0, "mount", box.src, box.mnt);
-        open_screen(200);
+        open_screen(200, "--watch");
         cr_assert(drawn(0, "pre-warming"));
         before = screen.len;
         cr_assert_eq(ioctl(screen.fd, TIOCSWINSZ, &small), 0);
@@ -314,7 +334,7 @@ Test(cli_status, watch_takes_hardly_any_time)
         double share;
 
         expect_exit(0, "mount", box.src, box.mnt);
-        open_screen(100);
+        open_screen(100, "--watch");
         for (int i = 0; i < 4; i++)
                 cr_assert(drawn(screen.len, "served by"));
         kill(screen.pid, SIGTERM);
