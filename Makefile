@@ -43,7 +43,7 @@ $(OUT)/%.o: %.c $(DEPS_STAMP)
 	@echo "  CC   $@"
 	@$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-include bench/rules.mk tests/rules.mk tests/fuzz/rules.mk packaging/rules.mk
+include sync/client/rules.mk bench/rules.mk tests/rules.mk tests/fuzz/rules.mk packaging/rules.mk
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 18

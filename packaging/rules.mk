@@ -2,7 +2,7 @@
 
 # Formatting and includes are looked at wherever the files are, listed or not.
 C_FILES = $(shell find cache fs sync tests bench -name '*.[ch]' | LC_ALL=C sort)
-C_SRCS = $(LIB_SRCS) $(MAIN) $(UNIT_TESTS) $(MOUNT_TESTS) $(E2E_TESTS) $(ARTIFACT_TESTS) $(STRESS) $(CONFORM_SRCS) $(TEST_LIB_SRCS) $(FUZZ_SRCS) $(BENCH)
+C_SRCS = $(LIB_SRCS) $(MAIN) $(filter sync/client/%,$(CLIENT_SRCS)) $(UNIT_TESTS) $(MOUNT_TESTS) $(E2E_TESTS) $(ARTIFACT_TESTS) $(STRESS) $(CONFORM_SRCS) $(TEST_LIB_SRCS) $(FUZZ_SRCS) $(BENCH)
 
 SRC ?=
 run: ## install what is missing, build, mount SRC=<directory> (default: a small sample)

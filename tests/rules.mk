@@ -35,7 +35,7 @@ RUN_TESTS = DSFS_BIN='$(abspath $(OUT)/dsfs)' VARIANT='$(VARIANT)' tests/run
 # As many jobs as there are processors, unless the caller said how many.
 JOBS = $(if $(findstring j,$(firstword -$(MAKEFLAGS)))$(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
-tests: $(OUT)/dsfs $(CRITERION_PROGS) $(E2E_PROGS) $(ARTIFACT_PROGS) $(STRESS_PROGS) $(CONFORM) $(BENCH_BINS) ## build the binary and all test and benchmark programs
+tests: $(OUT)/dsfs $(BUILD)/dsfs-client $(CRITERION_PROGS) $(E2E_PROGS) $(ARTIFACT_PROGS) $(STRESS_PROGS) $(CONFORM) $(BENCH_BINS) ## build the binary and all test and benchmark programs
 	@:
 
 check: ## install what is missing, build, run every test that needs no container

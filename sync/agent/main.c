@@ -35,6 +35,7 @@
  *                 keeper.c        the process above the command, which leaves nothing behind    terminal.c  lent to the command
  *                 feed.c          changes, by as many connections as it takes    selection.c  which of them count
  *                 changed.c       what the command is told of them    in_mount.c  what a mount offers to those who are in it
+ *   sync/client/                  dsfs-client, the static program for containers: main.c has its map
  *   sync/         hashing.c       keeps the root hash true to the source (hashing_queue.c, hashing_place.c: what to look at;
  *                                 hashing_run.c: when; hashing_look.c: what is there; hashing_found.c: what differs)
  *                 settle.c        knows git by its traces    reflog.c  one of them

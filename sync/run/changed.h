@@ -11,7 +11,8 @@ struct changed {
         bool named; /* the path is a name, to be removed */
 };
 
-/* Make the file, in $TMPDIR or /tmp, and where there is neither, in memory. 0 or -errno: there will be none. */
+/* Make the file, in $TMPDIR, /tmp or wherever else one can be, and if that is nowhere, in memory (where /proc shows it). 0 or -errno: there
+ * will be none. */
 int changed_new(struct changed *ret);
 void changed_release(struct changed *c);
 

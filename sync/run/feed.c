@@ -14,6 +14,7 @@
 #define RETRY_MAX_MS 1000
 /* For so long a place may look as if it were gone for good: somebody is mounting it again. */
 #define OVER_MS 5000
+#define CATCH_UP_MS 10000
 #define NEVER (-1)
 
 struct feed {
@@ -25,8 +26,11 @@ struct feed {
         bool over;
         int64_t retry_at;
         int retry_ms;
-        int64_t over_since; /* it looks as if nobody will come back; below 0: it doesn't */
-        char *why;          /* owned: what `text` is */
+        int64_t over_since;          /* it looks as if nobody will come back; below 0: it doesn't */
+        struct subscriber *catching; /* owned: asked when all changes until now are known; NULL: not asked */
+        bool caught_up;              /* ... and it is to be told that they are */
+        char known[CLOCK_MAX];       /* changes up to this clock aren't told; empty: all are */
+        char *why;                   /* owned: what `text` is */
 };
 
 static int connect_to(struct feed *f)
@@ -64,6 +68,7 @@ void feed_free(struct feed *f)
         if (!f)
                 return;
         subscriber_free(f->subscriber);
+        subscriber_free(f->catching);
         free(f->why);
         free(f);
 }
@@ -75,6 +80,8 @@ int feed_fd(const struct feed *f)
 
 int64_t feed_deadline(const struct feed *f)
 {
+        if (f->caught_up)
+                return 0;
         return f->subscriber || f->over ? NEVER : f->retry_at;
 }
 
@@ -89,6 +96,55 @@ static void hang_up(struct feed *f, int64_t now)
 {
         subscriber_free(steal_ptr(&f->subscriber));
         f->retry_at = now;
+}
+
+/*
+ * Catching up
+ */
+
+int feed_catching_fd(const struct feed *f)
+{
+        return f->catching ? subscriber_fd(f->catching) : -1;
+}
+
+void feed_catch_up(struct feed *f)
+{
+        struct subscriber_wish wish = {.wait = true, .timeout_ms = CATCH_UP_MS};
+        CLEANUP_FREE char *why = NULL;
+
+        subscriber_free(steal_ptr(&f->catching));
+        f->caught_up = subscriber_new(f->place->socket, &wish, &f->catching, &why) != 0;
+}
+
+/* Whether FEED_CAUGHT_UP is due. */
+static bool catch_up(struct feed *f)
+{
+        CLEANUP_FREE char *why = NULL;
+        const struct event *e;
+        int rc;
+
+        do
+                rc = f->catching ? subscriber_next(f->catching, 0, &e, &why) : -EAGAIN;
+        while (rc == 0 && (e->kind == EVENT_HELLO || e->kind == EVENT_OTHER));
+        if (rc == 0 && e->kind == EVENT_VISIBLE)
+                snprintf(f->known, sizeof(f->known), "%s", e->clock);
+        if (rc != -EAGAIN && rc != -EINTR) {
+                subscriber_free(steal_ptr(&f->catching));
+                f->caught_up = true;
+        }
+        if (!f->caught_up)
+                return false;
+        f->caught_up = false;
+        return true;
+}
+
+/* Whether `clock` is one of the same agent's as `known`, and not after it. */
+static bool is_known(const char *clock, const char *known)
+{
+        const char *a = strrchr(clock, ':'), *b = strrchr(known, ':');
+
+        return a && b && a - clock == b - known && memcmp(clock, known, (size_t)(a - clock)) == 0 &&
+               strtoull(a + 1, NULL, 10) <= strtoull(b + 1, NULL, 10);
 }
 
 static bool hello(struct feed *f, const struct event *e, struct feed_news *ret)
@@ -114,6 +170,8 @@ static bool take(struct feed *f, const struct event *e, int64_t now, struct feed
         case EVENT_CREATED:
         case EVENT_MODIFIED:
         case EVENT_DELETED:
+                if (is_known(e->clock, f->known))
+                        return false;
                 *ret = (struct feed_news){
                         .kind = FEED_CHANGE,
                         .path = e->path,
@@ -173,6 +231,8 @@ static bool retry(struct feed *f, int64_t now, struct feed_news *ret)
 
 bool feed_next(struct feed *f, int64_t now, struct feed_news *ret)
 {
+        if (catch_up(f))
+                return say(ret, FEED_CAUGHT_UP, NULL);
         while (!f->over) {
                 const struct event *e;
                 int rc;

@@ -19,13 +19,14 @@ struct feed_place {
 };
 
 enum feed_kind {
-        FEED_CHANGE,   /* of these the texts are valid until the next is asked for */
-        FEED_SETTLED,  /* what changed is a whole */
-        FEED_ANYTHING, /* continuity was lost: anything may have changed */
-        FEED_AWAY,     /* nobody offers them; `text`: why. It will be tried again */
-        FEED_BACK,     /* somebody does again */
-        FEED_OVER,     /* the mount has ended; `text`: how */
-        FEED_REFUSED,  /* `text`: why */
+        FEED_CHANGE,    /* of these the texts are valid until the next is asked for */
+        FEED_SETTLED,   /* what changed is a whole */
+        FEED_ANYTHING,  /* continuity was lost: anything may have changed */
+        FEED_AWAY,      /* nobody offers them; `text`: why. It will be tried again */
+        FEED_BACK,      /* somebody does again */
+        FEED_OVER,      /* the mount has ended; `text`: how */
+        FEED_REFUSED,   /* `text`: why */
+        FEED_CAUGHT_UP, /* what feed_catch_up() asked for: changes from before it come no more */
 };
 
 struct feed_news {
@@ -41,6 +42,13 @@ void feed_free(struct feed *f);
 
 /* To poll for reading; below 0 while nobody is there. */
 int feed_fd(const struct feed *f);
+
+/* From when everything that was changed until now is known, don't tell any of it: FEED_CAUGHT_UP says that it is so. Where that can't be
+ * found out, it comes at once. */
+void feed_catch_up(struct feed *f);
+
+/* To poll for reading too; below 0: there is none. */
+int feed_catching_fd(const struct feed *f);
 
 /* When feed_next() is to be asked at the latest, or below 0. */
 int64_t feed_deadline(const struct feed *f);

@@ -108,6 +108,8 @@ static void leave_group(struct keeping *k)
 
 static void signal_group(struct keeping *k, int signal)
 {
+        /* From here on it is this that ends it, unless another key is typed. */
+        k->typed = 0;
         if (signal == SIGKILL)
                 leave_group(k);
         (void)kill(-k->group, signal);
@@ -260,6 +262,9 @@ int keeper_report(struct keeper *k, struct keeper_report *ret)
 {
         ssize_t n = recv(k->fd, ret, sizeof(*ret), MSG_DONTWAIT);
 
+        /* It left without having read an order; what it said before is still to be had. */
+        if (n < 0 && errno == ECONNRESET)
+                n = recv(k->fd, ret, sizeof(*ret), MSG_DONTWAIT);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
                 return -EAGAIN;
         if (n == (ssize_t)sizeof(*ret)) {

@@ -20,6 +20,7 @@
 #include "sync/serve/why.h"
 
 #define NS_PER_MS 1000000ULL
+#define SHOWN_MAX 256
 #define EXIT_WRONG 1
 #define EXIT_NO_SENSE 2
 #define CLEAR_SCREEN "\033[H\033[2J\033[3J"
@@ -61,14 +62,31 @@ static int64_t now_ms(void)
  * What is to be done
  */
 
+/* Names are bytes, and may hold what a terminal would take for orders. */
+static void shown(const char *name, char ret[SHOWN_MAX])
+{
+        size_t n = 0;
+
+        for (; *name && n + sizeof("\\x00...") < SHOWN_MAX; name++) {
+                if ((unsigned char)*name < ' ' || *name == 0x7f || *name == '\\')
+                        n += (size_t)sprintf(ret + n, "\\x%02x", (unsigned char)*name);
+                else
+                        ret[n++] = *name;
+        }
+        strcpy(ret + n, *name ? "..." : "");
+}
+
 static void announce(const struct run *r, enum changed_why why, size_t count)
 {
+        char name[SHOWN_MAX];
+
+        shown(why == CHANGED_PATHS ? r->ready.bytes : "", name);
         if (why == CHANGED_ANYTHING)
                 log_info("anything may have changed: %s", r->task->argv[0]);
         else if (why == CHANGED_PATHS && count > 1)
-                log_info("%s and %zu more changed: %s", r->ready.bytes, count - 1, r->task->argv[0]);
+                log_info("%s and %zu more changed: %s", name, count - 1, r->task->argv[0]);
         else if (why == CHANGED_PATHS)
-                log_info("%s changed: %s", r->ready.bytes, r->task->argv[0]);
+                log_info("%s changed: %s", name, r->task->argv[0]);
 }
 
 static void start(struct run *r)
@@ -119,7 +137,7 @@ static void act(struct run *r)
                         gathered_clear(&r->ready);
                         break;
                 case DO_CATCH_UP:
-                        decide_tell(&r->decide, TOLD_CAUGHT_UP, 0, now_ms());
+                        feed_catch_up(r->feed);
                         break;
                 case DO_SAY_SLOW:
                         log_warn("%s was run %u times in %d seconds; if it changes what it is run for, leave that out (--ignore). Next "
@@ -146,13 +164,17 @@ static void tell(struct run *r, enum decide_event event, int arg)
 
 static void hear_change(struct run *r, const struct feed_news *n)
 {
+        char name[SHOWN_MAX];
+
         switch (selection_of(r->selection, n->path, n->is_dir, n->deleted, n->from_mount)) {
         case SELECTED_YES:
                 (void)gathered_add(&r->batch, n->path);
                 break;
         case SELECTED_BUT_ORIGIN:
-                if (!r->origin_said)
-                        log_info("%s was changed through the mount, and only the host's changes count (--origin any: all do)", n->path);
+                if (r->origin_said)
+                        break;
+                shown(n->path, name);
+                log_info("%s was changed through the mount, and only the host's changes count (--origin any: all do)", name);
                 r->origin_said = true;
                 break;
         case SELECTED_NO:
@@ -187,6 +209,11 @@ static void hear_feed(struct run *r)
                         break;
                 case FEED_SETTLED:
                         hear_settled(r);
+                        break;
+                case FEED_CAUGHT_UP:
+                        /* Of a batch that hasn't settled, the same. */
+                        gathered_clear(&r->batch);
+                        tell(r, TOLD_CAUGHT_UP, 0);
                         break;
                 case FEED_AWAY:
                         log_warn("%s; %s goes on, and changes are followed again when there is an agent", n.text, r->task->argv[0]);
@@ -304,6 +331,7 @@ static void follow(struct run *r)
                         {.fd = r->signals, .events = POLLIN},
                         {.fd = r->keeper.fd, .events = POLLIN},
                         {.fd = feed_fd(r->feed), .events = POLLIN},
+                        {.fd = feed_catching_fd(r->feed), .events = POLLIN},
                 };
 
                 if (poll(p, ARRAY_LEN(p), until(r)) < 0 && errno != EINTR) {

@@ -34,7 +34,7 @@ struct subscriber {
 static const char *const kinds[] = {
         [EVENT_HELLO] = "hello",     [EVENT_CREATED] = "created", [EVENT_MODIFIED] = "modified", [EVENT_DELETED] = "deleted",
         [EVENT_TOUCHED] = "touched", [EVENT_SETTLED] = "settled", [EVENT_FRESH] = "fresh",       [EVENT_CUT] = "cut",
-        [EVENT_REFUSED] = "refused", [EVENT_END] = "end",
+        [EVENT_REFUSED] = "refused", [EVENT_END] = "end",         [EVENT_VISIBLE] = "visible",
 };
 
 static enum event_kind kind_of(const char *text)
@@ -159,22 +159,37 @@ void event_release(struct event *e)
  * The connection
  */
 
-/* Through the directory's descriptor, for a path may be longer than an address can be. */
-static int connect_to(const char *path)
+/* A path that is longer than an address can be goes through the directory's descriptor; that needs /proc, which not every container has.
+ * *dirfd has to stay open meanwhile. */
+static int address_of(const char *path, struct sockaddr_un *ret, int *dirfd)
 {
         const char *slash = strrchr(path, '/');
-        CLEANUP_FREE char *dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
-        CLEANUP_FD int dirfd = dir ? open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
-        CLEANUP_FD int fd = -1;
-        struct sockaddr_un addr = {.sun_family = AF_UNIX};
+        CLEANUP_FREE char *dir = NULL;
 
+        *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+        if ((size_t)snprintf(ret->sun_path, sizeof(ret->sun_path), "%s", path) < sizeof(ret->sun_path))
+                return 0;
+        dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
         if (!dir)
                 return -ENOMEM;
-        if (dirfd < 0)
+        *dirfd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (*dirfd < 0)
                 return -errno;
-        if ((size_t)snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%s", fd_proc_path(dirfd).text, slash ? slash + 1 : path) >=
-            sizeof(addr.sun_path))
+        if ((size_t)snprintf(ret->sun_path, sizeof(ret->sun_path), "%s/%s", fd_proc_path(*dirfd).text, slash ? slash + 1 : path) >=
+            sizeof(ret->sun_path))
                 return -ENAMETOOLONG;
+        return 0;
+}
+
+static int connect_to(const char *path)
+{
+        CLEANUP_FD int dirfd = -1;
+        CLEANUP_FD int fd = -1;
+        struct sockaddr_un addr;
+        int rc = address_of(path, &addr, &dirfd);
+
+        if (rc)
+                return rc;
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
                 return -errno;
@@ -183,7 +198,11 @@ static int connect_to(const char *path)
 
 static json_t *request_of(const struct subscriber_wish *w)
 {
-        json_t *request = json_pack("{s:i, s:b, s:b}", "version", EVENTS_VERSION, "touches", (int)w->touches, "follow", (int)!w->once);
+        json_t *request;
+
+        if (w->wait)
+                return json_pack("{s:i, s:b, s:i}", "version", EVENTS_VERSION, "wait", 1, "timeout_ms", w->timeout_ms);
+        request = json_pack("{s:i, s:b, s:b}", "version", EVENTS_VERSION, "touches", (int)w->touches, "follow", (int)!w->once);
 
         if (request && w->since && json_object_set_new(request, "since", json_string(w->since))) {
                 json_decref(request);

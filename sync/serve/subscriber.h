@@ -32,6 +32,7 @@ enum event_kind {
         EVENT_CUT,     /* the server drops us: `error` */
         EVENT_REFUSED, /* the request is refused: `error` */
         EVENT_END,     /* nothing follows: `why` */
+        EVENT_VISIBLE, /* what was waited for: all that happened before is visible, and not after `clock` */
         EVENT_OTHER,   /* a kind that this version doesn't know, to be skipped */
 };
 
@@ -69,6 +70,10 @@ struct subscriber_wish {
         const char *since; /* a clock; NULL: only what comes from now on */
         bool touches;      /* what was touched without a change of content, too */
         bool once;         /* what there is after `since`, and no following */
+        /* No changes, only the barrier: EVENT_VISIBLE once all that has happened until now is visible and told, or EVENT_REFUSED, also when
+         * that takes longer than `timeout_ms`. */
+        bool wait;
+        int timeout_ms;
 };
 
 /* Connect to the socket at `path` (as long as paths may be), and ask. 0; or -errno (-ECONNREFUSED, -ENOENT: nobody listens) and *why. */

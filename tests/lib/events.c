@@ -4,9 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <linux/sockios.h>
 
 #include "cache/base/fd.h"
 #include "tests/lib/child.h"
@@ -88,4 +90,17 @@ void events_fake_edit(struct events_fake *e, const char *path)
 {
         events_fake_change(e, path, "host");
         events_fake_settle(e);
+}
+
+static bool is_read(void *arg)
+{
+        struct events_fake *e = arg;
+        int left = -1;
+
+        return ioctl(e->fd, SIOCOUTQ, &left) == 0 && left == 0;
+}
+
+void events_fake_heard(struct events_fake *e)
+{
+        must(wait_until(is_read, e, PATIENCE_MS / 1000), "what was said is not read");
 }

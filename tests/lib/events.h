@@ -31,3 +31,6 @@ void events_fake_settle(struct events_fake *e);
 
 /* Both. */
 void events_fake_edit(struct events_fake *e, const char *path);
+
+/* Wait until all that was said has been read. */
+void events_fake_heard(struct events_fake *e);

@@ -137,8 +137,7 @@ Test(run, a_queue_lets_it_end)
                 if (i == 0) {
                         events_fake_edit(&runs.events, "a");
                         events_fake_edit(&runs.events, "b");
-                        /* It has heard of both. */
-                        events_fake_say(&runs.events, "fresh", "");
+                        events_fake_heard(&runs.events);
                 }
         }
         await_text("log", "begin\nend\nbegin\nend\n");
@@ -180,7 +179,11 @@ Test(run, signals_are_passed_on_and_the_code_is_the_commands)
                     "done");
                 await_text("log", "ready\n");
                 cr_assert_eq(kill(runs.pid, numbers[i]), 0);
-                cr_assert_eq(run_end(), 9, "signal %d", numbers[i]);
+                {
+                        int code = run_end();
+
+                        cr_assert_eq(code, 9, "signal %d: %d", numbers[i], code);
+                }
                 events_fake_hang_up(&runs.events);
                 cr_assert_eq(unlink("log"), 0);
         }
@@ -391,4 +394,27 @@ Test(run, wrong_usage)
                 cr_assert_eq(r.status, 2, "%zu: %d: %s", i, r.status, r.err);
                 cr_assert(strstr(r.err, wrong[i].said), "%zu: %s", i, r.err);
         }
+}
+
+/* What is told only after the command has ended was its own doing, if the agent says that it happened before. */
+Test(run, ignored_is_also_what_is_told_late)
+{
+        int stream;
+
+        RUN("echo run $DSFS_CHANGED >>log", "--busy", "ignore", "--on", "*.o");
+        await_text("log", "run\n");
+        stream = runs.events.fd;
+        /* It asks for the barrier on a connection of its own. */
+        events_fake_accept(&runs.events, false);
+        cr_assert(strstr(runs.events.request, "\"wait\":true"), "%s", runs.events.request);
+        runs.events.seq = 20;
+        events_fake_say(&runs.events, "visible", ",\"version\":1");
+        events_fake_hang_up(&runs.events);
+        runs.events.fd = stream;
+        runs.events.seq = 19;
+        events_fake_change(&runs.events, "own.o", "host");
+        events_fake_change(&runs.events, "last.o", "host");
+        events_fake_change(&runs.events, "yours.o", "host");
+        events_fake_settle(&runs.events);
+        await_text("log", "run\nrun yours.o\n");
 }
