@@ -36,16 +36,10 @@ static void add_seen(json_t *status, const json_t *seen)
 {
         static const struct {
                 const char *name, *as;
-        } fields[] = {{"verdict", "verdict"},
-                      {"profile", "profile"},
-                      {"transport", "transport"},
-                      {"pid", "agent_pid"},
-                      {"name", "mount"},
-                      {"root_hash", "root_hash"},
-                      {"root_hash_pending", "root_hash_pending"},
-                      {"view_uid", "view_uid"},
-                      {"view_gid", "view_gid"},
-                      {"readonly", "readonly"}};
+        } fields[] = {
+                {"verdict", "verdict"},   {"profile", "profile"},   {"transport", "transport"}, {"pid", "agent_pid"},
+                {"name", "mount"},        {"restarts", "restarts"}, {"root_hash", "root_hash"}, {"root_hash_pending", "root_hash_pending"},
+                {"view_uid", "view_uid"}, {"view_gid", "view_gid"}, {"readonly", "readonly"}};
 
         for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
                 json_t *value = json_object_get(seen, fields[i].name);
