@@ -31,11 +31,12 @@ struct side {
         const struct reloader *r;
         const char *dir; /* where the host edits */
         const char *log; /* what the program says, or the page */
+        const char *out; /* /out in the container */
         const char *id;
         pid_t page;
         int heard; /* inotify, on the log */
         unsigned before, count;
-        uint64_t ns[RELOADER_EDITS];
+        uint64_t ns[RELOADER_ALL];
 };
 
 struct running {
@@ -92,43 +93,58 @@ static _Noreturn void give_up(const struct side *s, const char *what)
         test_fail(__FILE__, __LINE__, "%s on %s: waited in vain for %s; it said:\n%s", s->r->name, s->dir, what, read_log(s));
 }
 
-/* The new content of the file for edit `number`. */
-static void write_edit(const struct side *s, const char *path, int flags, unsigned number)
+/* The content of the file for edit `number`, which stays. */
+static const char *content(const struct side *s, unsigned number)
 {
-        CLEANUP_FD int fd = -1;
-        char text[TEXT_MAX], *out = text;
-        const char *word = tool_path(format("reload/%s/%s", s->r->name, s->r->file)), *in;
-        CLEANUP_FD int template = open(word, O_RDONLY | O_CLOEXEC);
-        char from[4096];
-        ssize_t n = read(template, from, sizeof(from) - 1);
+        char text[TEXT_MAX], *out = text, from[4096];
+        const char *template = tool_path(format("reload/%s/%s", s->r->name, s->r->file)), *in, *word;
+        CLEANUP_FD int fd = open(template, O_RDONLY | O_CLOEXEC);
+        ssize_t n = read(fd, from, sizeof(from) - 1);
 
-        must(n > 0, "%s", word);
+        must(n > 0, "%s", template);
         from[n] = '\0';
         for (in = from; (word = strstr(in, "EDIT")); in = word + 4)
                 out += sprintf(out, "%.*s%u", (int)(word - in), in, number);
-        out += sprintf(out, "%s", in);
-        fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0644);
-        must(fd >= 0 && write(fd, text, (size_t)(out - text)) == out - text, "%s", path);
-        must(flags & O_APPEND || ftruncate(fd, out - text) == 0, "%s", path);
+        sprintf(out, "%s", in);
+        return keep(text);
 }
 
+static void write_over(const char *path, int flags, const char *text)
+{
+        CLEANUP_FD int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0644);
+        ssize_t len = (ssize_t)strlen(text);
+
+        must(fd >= 0 && write(fd, text, (size_t)len) == len, "%s", path);
+        must(flags & O_APPEND || ftruncate(fd, len) == 0, "%s", path);
+}
+
+/* When it was made. */
 static uint64_t edit(const struct side *s, unsigned number)
 {
-        const char *path = keep(at(s->dir, "%s", s->r->file));
+        const char *path = format("%s/%s", s->dir, s->r->file), *fresh = format("%s/.%s.new", s->dir, s->r->file),
+                   *text = content(s, number);
         unsigned kinds = s->r->edits;
-        uint64_t began = clock_now_ns();
+        uint64_t began;
 
-        if (kinds == APPENDED) {
-                write_edit(s, path, O_APPEND, number);
-        } else if (kinds == REPLACED || (!kinds && number % 2)) {
-                const char *fresh = format("%s/.%s.new", s->dir, s->r->file);
-
-                write_edit(s, fresh, 0, number);
+        if (kinds == REPLACED || (!kinds && number % 2)) {
+                write_over(fresh, 0, text);
                 began = clock_now_ns();
                 must(rename(fresh, path) == 0, "rename %s", path);
         } else {
-                write_edit(s, path, 0, number);
+                began = clock_now_ns();
+                write_over(path, kinds & APPENDED ? O_APPEND : 0, text);
         }
+        return began;
+}
+
+/* The same by a process in the container: of this, too, there is to be heard once. */
+static uint64_t edit_inside(const struct side *s, unsigned number)
+{
+        uint64_t began = clock_now_ns();
+
+        put_text(format("%s/edit", s->out), content(s, number));
+        docker_text((const char *const[]){"exec", s->id, "sh", "-c",
+                                          format("cat /out/edit %s%s", s->r->edits & APPENDED ? ">>" : "1<>", s->r->file), NULL});
         return began;
 }
 
@@ -186,20 +202,20 @@ static void listen_to(struct side *s, const char *log)
 static void start_side(struct side *s, const struct fixture *f, const char *host_dir, const char *container_dir, const char *side)
 {
         const struct reloader *r = s->r;
-        const char *out = format("%s/out.%s.%s", f->base, r->name, side);
         unsigned port = free_port();
 
-        must(mkdir(out, 0755) == 0, "mkdir %s", out);
+        s->out = format("%s/out.%s.%s", f->base, r->name, side);
+        must(mkdir(s->out, 0755) == 0, "mkdir %s", s->out);
         s->dir = format("%s/%s", host_dir, r->name);
         edit(s, 0);
-        listen_to(s, format("%s/log", out));
-        s->id = container_start((const char *const[]){"-v", format("%s:/app", container_dir), "-v", format("%s:/out", out), "-w",
+        listen_to(s, format("%s/log", s->out));
+        s->id = container_start((const char *const[]){"-v", format("%s:/app", container_dir), "-v", format("%s:/out", s->out), "-w",
                                                       format("/app/%s", r->name), "-e", format("PORT=%u", port), "dsfs-e2e:tools", "sh",
                                                       "-c", format("{ %s; } >/out/log 2>&1", r->command), NULL});
         if (!await(s, r->ready, false, 0, clock_now_ns() + PATIENCE_NS))
                 give_up(s, r->ready);
         if (r->page) {
-                listen_to(s, format("%s/page", out));
+                listen_to(s, format("%s/page", s->out));
                 s->page = proc_start((const char *const[]){"node", tool_path("reload/page.js"), format("http://127.0.0.1:%u/", port), NULL},
                                      0, s->log);
         }
@@ -277,6 +293,13 @@ void reloader_edit(struct running *n)
         for (int i = 0; i < 2; i++)
                 n->sides[i].before = lines(&n->sides[i], n->sides[i].r->answer, true, -1);
         (n->sides[0].r->slow ? edit_together : edit_by_turns)(n->sides);
+        for (int i = 0; i < 2; i++) {
+                uint64_t began;
+
+                poll(NULL, 0, n->sides[i].r->slow ? SLOW_PACE_MS : PACE_MS);
+                began = edit_inside(&n->sides[i], RELOADER_ALL);
+                await_edit(&n->sides[i], 1, RELOADER_ALL, &began);
+        }
 }
 
 void reloader_end(struct running *n, struct reloads *ret)

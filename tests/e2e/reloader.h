@@ -27,13 +27,14 @@ struct reloader {
         bool brief;     /* is soon done */
 };
 
-/* Of each side. */
+/* Of each side, from the host; then one from within the container. */
 #define RELOADER_EDITS 10
+#define RELOADER_ALL (RELOADER_EDITS + 1)
 
 /* What came of it, on the mount [0] and on the bind mount [1]. */
 struct reloads {
         unsigned count[2];
-        uint64_t ns[2][RELOADER_EDITS]; /* until each was answered; 0: never */
+        uint64_t ns[2][RELOADER_ALL]; /* until each was answered; 0: never */
         const char *said[2];
 };
 

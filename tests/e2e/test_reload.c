@@ -1,6 +1,6 @@
 /*
- * Programs that reload when a file changes, unmodified and without polling, in containers; the file is edited on the host. Each reloads
- * once for each edit, as it does on a bind mount. Ends with a table of how long that takes.
+ * Programs that reload when a file changes, unmodified and without polling, in containers; the file is edited on the host, and then by the
+ * container itself. Each reloads once for each edit, as it does on a bind mount. Ends with a table of how long the host's edits take.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,8 +44,8 @@ static int by_time(const void *a, const void *b)
         return (x > y) - (x < y);
 }
 
-/* Median and worst, in milliseconds; sorts. */
-static const char *times(uint64_t ns[RELOADER_EDITS])
+/* Of the host's edits, median and worst, in milliseconds; sorts. */
+static const char *times(uint64_t ns[RELOADER_ALL])
 {
         qsort(ns, RELOADER_EDITS, sizeof(ns[0]), by_time);
         return format("%7.1f | %7.1f", (double)ns[RELOADER_EDITS / 2] / 1e6, (double)ns[RELOADER_EDITS - 1] / 1e6);
@@ -54,9 +54,9 @@ static const char *times(uint64_t ns[RELOADER_EDITS])
 /* Each edit is answered, and none twice; but what a program does on a bind mount, too, is its own doing. */
 static bool is_right(const struct reloader *r, const struct reloads *got)
 {
-        unsigned most = got->count[1] > RELOADER_EDITS ? got->count[1] : RELOADER_EDITS;
+        unsigned most = got->count[1] > RELOADER_ALL ? got->count[1] : RELOADER_ALL;
 
-        for (int i = 0; i < RELOADER_EDITS; i++)
+        for (int i = 0; i < RELOADER_ALL; i++)
                 if (!got->ns[0][i])
                         return false;
         return r->restless || got->count[0] <= most;
