@@ -303,6 +303,49 @@ Test(cli_plugin, volumes_of_one_source_are_mounts_of_one_agent)
         expect_nothing_left();
 }
 
+#define CROWD 6
+#define ROUNDS 5
+static const char *const crowd_volumes[] = {"one", "two", "three"};
+
+/* While he has it, it is mounted, whatever the others do. */
+static int come_and_go(void *arg)
+{
+        const unsigned *who = arg;
+
+        for (unsigned round = 0; round < ROUNDS; round++) {
+                const char *name = crowd_volumes[(*who + round) % ARRAY_LEN(crowd_volumes)];
+                char id[32];
+                const char *where;
+                bool read;
+
+                snprintf(id, sizeof(id), "c%u-%u", *who, round);
+                where = mount_volume(name, id);
+                read = access(at(where, "greeting"), R_OK) == 0;
+                ask_well("VolumeDriver.Unmount", user(name, id));
+                if (!read)
+                        return 1;
+        }
+        return 0;
+}
+
+Test(cli_plugin, many_may_come_and_go_at_once)
+{
+        static unsigned who[CROWD];
+        pid_t pids[CROWD];
+
+        for (size_t i = 0; i < ARRAY_LEN(crowd_volumes); i++)
+                create(crowd_volumes[i], NULL, NULL);
+        for (unsigned i = 0; i < CROWD; i++) {
+                who[i] = i;
+                pids[i] = child_start(NULL, come_and_go, &who[i]);
+        }
+        for (unsigned i = 0; i < CROWD; i++)
+                cr_assert_eq(child_wait(pids[i]), 0, "%u", i);
+        for (size_t i = 0; i < ARRAY_LEN(crowd_volumes); i++)
+                cr_assert_eq(users(crowd_volumes[i]), 0);
+        expect_nothing_left();
+}
+
 /*
  * What fails
  */
@@ -499,6 +542,25 @@ Test(cli_plugin, users_that_are_no_more_are_forgotten_and_others_are_not)
         cr_assert_eq(child_wait(pid), 0);
         ask_well("VolumeDriver.Remove", json_pack("{s:s}", "Name", "used"));
         cr_assert_not(is_mounted(inmate.where));
+}
+
+Test(cli_plugin, what_is_left_of_a_lost_volume_is_not_taken_for_another)
+{
+        char other[160];
+        const char *where;
+
+        set_directory(NULL, "other", other, sizeof(other));
+        create("app", NULL, NULL);
+        where = mount_volume("app", "c1");
+        end_plugin(SIGKILL, 128 + SIGKILL);
+        cr_assert_eq(unlink(at(plugin.state, "plugin/volumes/app.json")), 0);
+        start_plugin();
+        ask_well("VolumeDriver.Create", json_pack("{s:s, s:{s:s}}", "Name", "app", "Opts", "source", other));
+        ask_badly("VolumeDriver.Mount", user("app", "c2"), "is mounted there");
+        expect_exit(0, "umount", where);
+        where = mount_volume("app", "c2");
+        cr_assert_lt(access(at(where, "greeting"), F_OK), 0);
+        ask_well("VolumeDriver.Unmount", user("app", "c2"));
 }
 
 Test(cli_plugin, after_a_reboot_nobody_is_counted)
