@@ -13,11 +13,13 @@
 #include "sync/agent/agent.h"
 #include "sync/agent/board.h"
 #include "sync/agent/mountinfo.h"
+#include "sync/agent/reload.h"
 #include "sync/journal.h"
 #include "sync/serve/socket.h"
 #include "sync/serve/why.h"
 
 #define MOUNTINFO "/proc/self/mountinfo"
+#define NS_PER_MS 1000000ULL
 
 struct events {
         struct agent *agent;
@@ -75,9 +77,35 @@ static const char *why_not(void *arg)
         return h.off ? "the source is not hashed, so nobody can be told what changes; `dsfs status` says why" : NULL;
 }
 
+static int left_ms(unsigned long long deadline)
+{
+        unsigned long long now = clock_now_ns();
+
+        return now < deadline ? (int)((deadline - now) / NS_PER_MS) : 0;
+}
+
+/* As `dsfs wait --hashed`. A worker's thread. */
+static int barrier(void *arg, int timeout_ms)
+{
+        unsigned long long deadline = clock_now_ns() + (unsigned long long)timeout_ms * NS_PER_MS;
+        struct agent *a = arg;
+        struct engine_stats es;
+        int rc = engine_barrier(a->engine, timeout_ms);
+
+        if (rc == 0)
+                rc = reload_wait(a->reload, left_ms(deadline));
+        if (rc)
+                return rc;
+        engine_stats(a->engine, &es);
+        /* Nobody tells what changes: everything is looked at. */
+        if (!es.watching || es.watch.degraded)
+                hashing_touch_all(a->hashing);
+        return hashing_wait(a->hashing, left_ms(deadline));
+}
+
 int events_new(struct agent *a, struct events **ret, char **why)
 {
-        struct stream_options options = {.journal = a->journal, .why_not = why_not, .arg = a};
+        struct stream_options options = {.journal = a->journal, .why_not = why_not, .barrier = barrier, .arg = a};
         struct events *e = calloc(1, sizeof(*e));
         int rc;
 

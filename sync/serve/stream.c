@@ -20,6 +20,8 @@
 #define REQUEST_MS 10000U
 #define PATIENCE_MS 30000U
 #define LINGER_MS 1000U
+/* One barrier; who waits longer waits for several. */
+#define BARRIER_MS 5000
 #define TICKS_PER_PATIENCE 4U
 #define TICK_MAX_MS 1000U
 /* Connections that are turned away at once; more wait for the next tick, so that who does nothing but connect doesn't keep the loop busy.
@@ -34,9 +36,12 @@
  *     ASKING --> FOLLOWING --> ENDING --+
  *        |           |                  +--> LAST_WORDS --> CLOSING
  *        +-----------+------------------+
+ *        |                              |
+ *        +--------> WAITING ------------+
  *
  * ASKING      the request isn't whole yet.
  * FOLLOWING   gets what the journal has, and what comes.
+ * WAITING     for the barrier: the one under way if it came before that began, else the next.
  * ENDING      gets what the journal has up to `upto`, then the end.
  * LAST_WORDS  what is on the way is the last of it.
  * CLOSING     from any state, once.
@@ -44,6 +49,7 @@
 enum subscription_state {
         ASKING,
         FOLLOWING,
+        WAITING,
         ENDING,
         LAST_WORDS,
         CLOSING,
@@ -55,6 +61,7 @@ struct subscription {
         uv_pipe_t pipe;
         enum subscription_state state;
         bool touches;
+        bool before_barrier; /* WAITING: the barrier under way is one for it */
         /* All that is known of it is from before `seq`; what was there when it came ends with `came_at`. */
         uint64_t seq, came_at, upto;
         const char *why; /* of the end; ENDING */
@@ -90,7 +97,10 @@ struct stream {
         uv_timer_t tick; /* runs while somebody has a deadline */
         unsigned tick_ms;
         bool ticking;
-        unsigned handles; /* of news and tick that libuv still has */
+        unsigned handles; /* of news and tick that libuv still has, and the barrier that is under way */
+        uv_work_t barrier;
+        bool at_barrier;
+        int barrier_rc;
         struct stream_door *doors;
         bool closing;
         struct stream_stats stats;
@@ -109,14 +119,17 @@ static void pump(struct subscription *sub);
  * Ends
  */
 
-static void handle_closed(uv_handle_t *h)
+static void stream_let_go(struct stream *s)
 {
-        struct stream *s = h->data;
-
         if (--s->handles)
                 return;
         free(s->path);
         free(s);
+}
+
+static void handle_closed(uv_handle_t *h)
+{
+        stream_let_go(h->data);
 }
 
 /* The doors need the time to the last. */
@@ -426,6 +439,84 @@ void stream_news(struct stream *s)
 }
 
 /*
+ * Barriers: one at a time, whoever asks, and for all who asked before it began
+ */
+
+static void start_barrier(struct stream *s);
+
+static void barrier_runs(uv_work_t *w)
+{
+        struct stream *s = w->data;
+
+        s->barrier_rc = s->options.barrier(s->options.arg, BARRIER_MS);
+}
+
+/* What follows a barrier that wasn't reached in time is the next, until the subscriber's own time is over. */
+static void answer_waiting(struct subscription *sub)
+{
+        struct stream *s = sub->door->stream;
+        char clock[CLOCK_TEXT];
+
+        if (sub->state != WAITING || !sub->before_barrier)
+                return;
+        sub->before_barrier = false;
+        journal_clock(s->options.journal, clock);
+        if (s->barrier_rc == 0)
+                say_last(sub, stream_line_visible(clock));
+        else if (s->barrier_rc != -ETIMEDOUT)
+                refuse(sub, "that everything is visible can't be found out: the mount ends, or its source can't be hashed");
+}
+
+static void barrier_ended(uv_work_t *w, int status)
+{
+        struct stream *s = w->data;
+
+        if (status < 0)
+                s->barrier_rc = status;
+        s->at_barrier = false;
+        for (struct stream_door *d = s->doors; d; d = d->next) {
+                for (struct subscription *sub = d->subscriptions, *next; sub; sub = next) {
+                        next = sub->next;
+                        answer_waiting(sub);
+                }
+        }
+        start_barrier(s);
+        stream_let_go(s);
+}
+
+static void start_barrier(struct stream *s)
+{
+        bool wanted = false;
+
+        if (s->at_barrier || s->closing)
+                return;
+        for (struct stream_door *d = s->doors; d; d = d->next) {
+                for (struct subscription *sub = d->subscriptions; sub; sub = sub->next) {
+                        sub->before_barrier = sub->state == WAITING;
+                        wanted = wanted || sub->before_barrier;
+                }
+        }
+        s->barrier.data = s;
+        if (!wanted || uv_queue_work(s->loop, &s->barrier, barrier_runs, barrier_ended) < 0)
+                return;
+        s->at_barrier = true;
+        s->handles++;
+}
+
+static void start_waiting(struct subscription *sub, unsigned timeout_ms)
+{
+        struct stream *s = sub->door->stream;
+
+        if (!s->options.barrier) {
+                refuse(sub, "nobody can wait here");
+                return;
+        }
+        sub->state = WAITING;
+        set_deadline(sub, timeout_ms);
+        start_barrier(s);
+}
+
+/*
  * Asking
  */
 
@@ -486,6 +577,8 @@ static void request_came(struct subscription *sub, size_t len)
                 refuse(sub, why_not);
         else if (len + 1 < sub->request_len)
                 refuse(sub, "a request is one line, and nothing is read after it");
+        else if (q.wait)
+                start_waiting(sub, q.timeout_ms);
         else
                 start_following(sub, &q);
 }
@@ -553,7 +646,7 @@ static bool make_room(struct stream_door *d)
         size_t count = 0;
 
         for (struct subscription *sub = d->subscriptions; sub; sub = sub->next) {
-                count += sub->state == ASKING || sub->state == FOLLOWING || sub->state == ENDING;
+                count += sub->state < LAST_WORDS;
                 if (sub->state == ASKING)
                         oldest = sub;
         }
@@ -634,6 +727,8 @@ static bool look_at_deadline(struct subscription *sub, unsigned long long now)
                 drop(sub);
         else if (sub->state == ASKING)
                 refuse(sub, "nothing was asked for in time");
+        else if (sub->state == WAITING)
+                refuse(sub, "not everything is visible yet; wait longer");
         else
                 cut(sub, "what was sent is not being read");
         return sub->state != CLOSING;
@@ -743,6 +838,8 @@ static void see_off(struct subscription *sub)
 
         if (sub->state == ASKING)
                 drop(sub);
+        if (sub->state == WAITING)
+                refuse(sub, "the mount ends");
         if (sub->state != FOLLOWING && sub->state != ENDING)
                 return;
         journal_clock(j, clock);

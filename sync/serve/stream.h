@@ -19,6 +19,9 @@ struct stream_options {
         struct journal *journal; /* borrowed */
         /* Why nothing would come of following it, one sentence; NULL: something would. May be NULL. */
         const char *(*why_not)(void *arg);
+        /* Wait until all that has happened before is visible in every mount, and in the journal. 0; -ETIMEDOUT; or another -errno: that
+         * can't be waited for. A worker's thread, one at a time. NULL: nobody can wait. */
+        int (*barrier)(void *arg, int timeout_ms);
         void *arg;
         /* How long a request may take, and how long data may wait for a reader; 0: as packaging/manual/events.md has it. */
         unsigned request_ms, patience_ms;

@@ -43,8 +43,20 @@ static int take_member(struct stream_request *q, const char *name, const json_t 
                 good = take_flag(value, &q->touches);
         } else if (strcmp(name, "follow") == 0) {
                 good = take_flag(value, &q->follow);
+        } else if (strcmp(name, "wait") == 0) {
+                good = take_flag(value, &q->wait);
+        } else if (strcmp(name, "timeout_ms") == 0) {
+                json_int_t ms = json_integer_value(value);
+
+                if (!json_is_integer(value) || ms < 0 || ms > STREAM_WAIT_MAX_MS)
+                        return why_set(why, -EINVAL, "\"timeout_ms\" is an integer from 0 to %u", STREAM_WAIT_MAX_MS);
+                q->timeout_ms = (unsigned)ms;
+                return 0;
         } else {
-                return why_set(why, -EINVAL, "a request has no \"%s\", but \"version\", \"since\", \"touches\" and \"follow\"", name);
+                return why_set(why, -EINVAL,
+                               "a request has no \"%s\", but \"version\", \"since\", \"touches\" and \"follow\", or \"wait\" and "
+                               "\"timeout_ms\"",
+                               name);
         }
         return good ? 0 : why_set(why, -EINVAL, "\"%s\" is %s", name, strcmp(name, "since") == 0 ? "a clock, as a text" : "true or false");
 }
@@ -57,7 +69,7 @@ int stream_request_parse(const char *line, size_t len, struct stream_request *re
         json_t *value;
         int rc = 0;
 
-        *ret = (struct stream_request){.follow = true};
+        *ret = (struct stream_request){.follow = true, .timeout_ms = STREAM_WAIT_DEFAULT_MS};
         if (!json_is_object(request)) {
                 json_decref(request);
                 return why_set(why, -EINVAL, "a request is one line of JSON, such as {\"version\": 1}");
@@ -190,4 +202,9 @@ char *stream_line_refused(const char *sentence)
 char *stream_line_end(const char *why)
 {
         return sentence_line("end", "why", why);
+}
+
+char *stream_line_visible(const char *clock)
+{
+        return dump(json_pack("{s:s, s:i, s:s}", "kind", "visible", "version", EVENTS_VERSION, "clock", clock));
 }

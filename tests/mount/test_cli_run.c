@@ -53,6 +53,16 @@ static void run_argv(const char *const argv[])
         cr_assert_gt(running.pid, 0);
 }
 
+static bool has_no_child(void *arg)
+{
+        pid_t pid = *(pid_t *)arg;
+        char path[64];
+        CLEANUP_FREE char *text = NULL;
+
+        snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
+        return fd_read_file(AT_FDCWD, path, 4096, &text) == 0;
+}
+
 /* Run SCRIPT in `dir`, with the options. It has begun when the log says so, unless it is postponed. */
 static void run_in(const char *dir, const char *script, const char *const options[])
 {
@@ -216,6 +226,28 @@ Test(cli_run, finds_its_mount)
         (void)end_with(SIGTERM);
 }
 
+/* What it wrote itself is known to be its own when it has ended, however late it is told. */
+Test(cli_run, its_own_work_can_be_ignored)
+{
+        begin();
+        RUN_IN(box.src, "echo run $DSFS_CHANGED >>$LOG; for i in 1 2 3; do echo $$ >own$i.py; done", "--on", "*.py", "--busy", "ignore",
+               "-q");
+        await_text(running.log, "run\n");
+        for (int i = 0; i < 3; i++) {
+                char name[16], want[32];
+
+                /* It is asked to end by nobody: that it waits for changes again is seen by its having no child. */
+                cr_assert(proc_until(has_no_child, &running.pid));
+                expect_exit(0, "wait", "--hashed", box.mnt);
+                snprintf(name, sizeof(name), "a%d.py", i);
+                snprintf(want, sizeof(want), "run %s\n", name);
+                cr_assert_not(strstr(text_of(running.log), "own"), "%s", text_of(running.log));
+                put(box.src, name, "1");
+                await_text(running.log, want);
+        }
+        (void)end_with(SIGTERM);
+}
+
 /*
  * dsfs-client, static, in a root directory with nothing else of a system
  */
@@ -275,6 +307,9 @@ Test(cli_run, the_client_works_where_there_is_nothing_else)
         proc_run((const char *const[]){"unshare", "-R", root, "-w", EMPTY_MNT, "/client", "events", "--no-follow", NULL}, 0, &r);
         cr_assert_eq(r.status, 0, "%s", r.err);
         cr_assert(strstr(r.out, "\"kind\":\"hello\"") || strstr(r.out, "\"kind\": \"hello\""), "%s", r.out);
+        put(box.src, "b.py", "1");
+        proc_run((const char *const[]){"unshare", "-R", root, "-w", EMPTY_MNT, "/client", "wait", NULL}, 0, &r);
+        cr_assert_eq(r.status, 0, "%s", r.err);
         proc_run((const char *const[]){"unshare", "-R", root, "-w", "/", "/client", "run", "--", "/client", NULL}, 0, &r);
         cr_assert_eq(r.status, 4, "%s", r.err);
         cr_assert_eq(end_with(SIGTERM), 128 + SIGTERM);

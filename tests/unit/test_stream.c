@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,9 @@ static struct {
         struct journal *journal;
         const char *why_not;
         pthread_t thread;
+        /* Barriers: how many have begun, whether they may end, and how. */
+        atomic_int barriers, barrier_rc;
+        atomic_bool barriers_held;
 } server;
 
 static void stop_came(uv_async_t *async)
@@ -62,6 +66,21 @@ static const char *why_not(void *arg)
         return server.why_not;
 }
 
+static bool is_let_on(void *arg)
+{
+        (void)arg;
+        return !atomic_load(&server.barriers_held);
+}
+
+static int barrier(void *arg, int timeout_ms)
+{
+        (void)arg;
+        cr_assert_gt(timeout_ms, 0);
+        atomic_fetch_add(&server.barriers, 1);
+        (void)wait_until(is_let_on, NULL, PATIENCE_MS / 1000);
+        return atomic_load(&server.barrier_rc);
+}
+
 static struct stream_door *offer(const char *name, bool anyone)
 {
         const struct stream_offer offered = {.name = "app", .source = anyone ? NULL : "/home/me/app", .anyone = anyone};
@@ -76,7 +95,8 @@ static struct stream_door *offer(const char *name, bool anyone)
 
 static void start(void)
 {
-        struct stream_options options = {.request_ms = REQUEST_MS, .patience_ms = SLOW_MS, .subscribers_max = PLACES, .why_not = why_not};
+        struct stream_options options = {
+                .request_ms = REQUEST_MS, .patience_ms = SLOW_MS, .subscribers_max = PLACES, .why_not = why_not, .barrier = barrier};
         const char *tmp = getenv("TMPDIR");
 
         snprintf(server.dir, sizeof(server.dir), "%s/str.XXXXXX", tmp ? tmp : "/tmp");
@@ -709,4 +729,99 @@ Test(stream, a_server_that_never_ends_a_line_is_left)
         fd = serve_lines(flood, &s);
         cr_assert_eq(subscriber_next(s, PATIENCE_MS, &e, &why), -EPROTO);
         subscriber_free(s);
+}
+
+/*
+ * Barriers
+ */
+
+static struct subscriber *ask_barrier(int timeout_ms)
+{
+        return subscribe_at("inside", &(struct subscriber_wish){.wait = true, .timeout_ms = timeout_ms});
+}
+
+static bool barrier_begun(void *arg)
+{
+        return atomic_load(&server.barriers) >= *(int *)arg;
+}
+
+/* Whoever asks while a barrier is under way gets the next, all of them the same. */
+Test(stream, barriers_are_shared_by_those_who_asked_before)
+{
+        struct subscriber *first, *later[3];
+        int one = 1;
+
+        change(CHANGE_MODIFIED, "a");
+        settle(NULL);
+        atomic_store(&server.barriers_held, true);
+        first = ask_barrier(PATIENCE_MS);
+        cr_assert(wait_until(barrier_begun, &one, PATIENCE_MS / 1000));
+        for (size_t i = 0; i < ARRAY_LEN(later); i++)
+                later[i] = ask_barrier(PATIENCE_MS);
+        atomic_store(&server.barriers_held, false);
+        expect(first, EVENT_VISIBLE);
+        for (size_t i = 0; i < ARRAY_LEN(later); i++) {
+                expect(later[i], EVENT_VISIBLE);
+                subscriber_free(later[i]);
+        }
+        cr_assert_leq(atomic_load(&server.barriers), 4);
+        subscriber_free(first);
+}
+
+Test(stream, a_barrier_tells_the_clock_that_is_known)
+{
+        struct subscriber *s;
+        const struct event *e;
+        char clock[CLOCK_TEXT];
+
+        change(CHANGE_MODIFIED, "a");
+        settle(NULL);
+        journal_clock(server.journal, clock);
+        s = ask_barrier(PATIENCE_MS);
+        e = next(s);
+        cr_assert_eq(e->kind, EVENT_VISIBLE);
+        cr_assert_str_eq(e->clock, clock);
+        subscriber_free(s);
+}
+
+Test(stream, who_has_waited_long_enough_is_told)
+{
+        struct subscriber *s;
+
+        atomic_store(&server.barrier_rc, -ETIMEDOUT);
+        s = ask_barrier(SLOW_MS);
+        expect(s, EVENT_REFUSED);
+        subscriber_free(s);
+        atomic_store(&server.barrier_rc, -ENODATA);
+        s = ask_barrier(PATIENCE_MS);
+        expect(s, EVENT_REFUSED);
+        subscriber_free(s);
+        atomic_store(&server.barrier_rc, 0);
+}
+
+/* The server ends, or the one who waits goes, while the barrier is under way: neither is waited for by anybody. */
+Test(stream, ends_in_the_midst_of_a_barrier)
+{
+        struct subscriber *gone, *stays;
+        int one = 1;
+
+        atomic_store(&server.barriers_held, true);
+        gone = ask_barrier(PATIENCE_MS);
+        cr_assert(wait_until(barrier_begun, &one, PATIENCE_MS / 1000));
+        stays = ask_barrier(PATIENCE_MS);
+        subscriber_free(gone);
+        journal_on_news(server.journal, NULL, NULL);
+        (void)uv_async_send(&server.stop);
+        /* If it was heard at all. */
+        {
+                CLEANUP_FREE char *why = NULL;
+                const struct event *e = NULL;
+                int rc = subscriber_next(stays, PATIENCE_MS, &e, &why);
+
+                cr_assert(rc == -EPIPE || (rc == 0 && e->kind == EVENT_REFUSED), "%s", rc ? strerror(-rc) : e->line);
+        }
+        subscriber_free(stays);
+        atomic_store(&server.barriers_held, false);
+        cr_assert_eq(pthread_join(server.thread, NULL), 0);
+        server.thread = 0;
 }
