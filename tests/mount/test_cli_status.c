@@ -112,6 +112,48 @@ Test(cli_status, staleness_is_measured)
         expect_said(box.r.out, "greeting modified by the host");
 }
 
+static void expect_schema(const char *name, const char *text)
+{
+        json_t *value = json_loads(text, 0, NULL);
+        const char *violation;
+
+        cr_assert(value, "not JSON: %s", text);
+        violation = schema_violation(name, value);
+        cr_assert_null(violation, "%s in %s", violation, text);
+        json_decref(value);
+}
+
+Test(cli_status, what_programs_are_told_is_of_its_schema)
+{
+        static const char *const kinds[] = {"hello", "created", "modified", "deleted", "settled", "end"};
+        char clock[64], inside[160], kind[64];
+        CLEANUP_FREE char *text = NULL;
+        CLEANUP_FREE char *said = NULL;
+        json_t *m;
+
+        expect_exit(0, "mount", box.src, box.mnt);
+        expect_exit(0, "wait", "--hashed");
+        m = status_mount(0);
+        snprintf(clock, sizeof(clock), "%s", json_string_value(json_object_get(m, "clock")));
+        json_decref(m);
+        put(box.src, "new", "new\n");
+        expect_exit(0, "wait", "--hashed");
+        put(box.src, "greeting", "changed\n");
+        cr_assert_eq(unlinkat(AT_FDCWD, at(box.src, "new"), 0), 0);
+        expect_exit(0, "wait", "--hashed");
+        expect_exit(0, "events", "app", "--since", clock, "--no-follow", "--json");
+        said = strdup(box.r.out);
+        for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+                snprintf(kind, sizeof(kind), "\"%s\"", kinds[i]);
+                cr_assert(strstr(said, kind), "no %s in %s", kind, said);
+        }
+        for (char *line = strtok(said, "\n"); line; line = strtok(NULL, "\n"))
+                expect_schema("events", line);
+        snprintf(inside, sizeof(inside), "%s/.dsfs/status.json", box.mnt);
+        cr_assert_gt(fd_read_file(AT_FDCWD, inside, 1 << 16, &text), 0);
+        expect_schema("mount-status", text);
+}
+
 /* Stands for a container: it sees mounts of its own, ours among them. */
 static int live_apart(void *arg)
 {
