@@ -2,20 +2,32 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "cache/base/err.h"
 #include "sync/hashing_place.h"
 #include "sync/journal.h"
 #include "sync/watch.h"
 
-#define ROOM_MIN 64U
-#define TEXTS_MIN 4096U
+#define LIST_BYTES (JOURNAL_RECORDS * sizeof(struct finding))
+
+/* Memory of its own, touched as far as it is used and given back whole: what a storm takes is not kept by the allocator. */
+static void *reserve(size_t size)
+{
+        void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+        return at == MAP_FAILED ? NULL : at;
+}
 
 static void forget(struct found *f)
 {
-        free(steal_ptr(&f->list));
-        free(steal_ptr(&f->texts));
-        f->count = f->room = f->texts_used = f->texts_room = 0;
+        if (f->list)
+                munmap(f->list, LIST_BYTES);
+        if (f->texts)
+                munmap(f->texts, JOURNAL_BYTES);
+        f->list = NULL;
+        f->texts = NULL;
+        f->count = f->texts_used = 0;
 }
 
 void found_release(struct found *f)
@@ -23,33 +35,14 @@ void found_release(struct found *f)
         forget(f);
 }
 
-/* `at` with room for `more` things of `size` bytes behind those that are used; NULL without memory. */
-static void *grown(void *at, size_t *room, size_t used, size_t more, size_t size, size_t least)
-{
-        size_t want = *room ? *room : least;
-
-        while (want - used < more)
-                want *= 2;
-        if (want > *room)
-                at = realloc(at, want * size);
-        if (at)
-                *room = want;
-        return at;
-}
-
 /* Room for one more. */
 static bool make_room(struct found *f, size_t len)
 {
-        struct finding *list;
-        char *texts;
-
-        if (f->count >= JOURNAL_RECORDS || f->texts_used + len > JOURNAL_BYTES)
-                return false;
-        list = grown(f->list, &f->room, f->count, 1, sizeof(*list), ROOM_MIN);
-        f->list = list ? list : f->list;
-        texts = list ? grown(f->texts, &f->texts_room, f->texts_used, len, 1, TEXTS_MIN) : NULL;
-        f->texts = texts ? texts : f->texts;
-        return texts;
+        if (!f->list)
+                f->list = reserve(LIST_BYTES);
+        if (!f->texts)
+                f->texts = reserve(JOURNAL_BYTES);
+        return f->list && f->texts && f->count < JOURNAL_RECORDS && f->texts_used + len <= JOURNAL_BYTES;
 }
 
 void found_add(struct found *f, const struct cache_change *c)

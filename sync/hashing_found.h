@@ -22,9 +22,9 @@ struct finding {
 
 struct found {
         struct finding *list; /* owned */
-        size_t count, room;
+        size_t count;
         char *texts; /* owned; each ends with a NUL */
-        size_t texts_used, texts_room;
+        size_t texts_used;
         bool too_much; /* or there was no memory: nothing is kept */
 };
 

@@ -15,23 +15,38 @@
 #define SEQ_DIGITS 20
 #define NS_PER_S 1000000000LL
 
-/* A record with its texts behind it, in one piece. */
-struct stored {
-        size_t bytes; /* all of it */
-        struct journal_record record;
-        char text[];
+enum {
+        HAS_OLD = 1,
+        HAS_NEW = 2, /* or a root hash */
+        HAS_OPERATION = 4,
+        HAS_WAS = 8,
+        HAS_IS = 16,
+        IS_SETTLED = 32,
 };
+
+/* A record as it is kept: behind it the counts of one that settles, the hashes that there are, the texts that there are, each with a NUL.
+ */
+struct packed {
+        int64_t time_ns;
+        uint64_t batch;
+        uint32_t size; /* with all that is behind it; a multiple of ALIGNMENT */
+        uint8_t has, kind, origin, type;
+};
+#define ALIGNMENT 8U
 
 struct journal {
         /* Set at init, read anywhere. */
         char boot[BOOT_TEXT];
-        size_t bytes_max;
+        size_t room; /* bytes of the ring */
         void (*news)(void *arg);
         void *arg;
 
         struct mutex lock; /* innermost */
-        /* Record number `seq` is at seq % JOURNAL_RECORDS; the first that is held has the number `first`, the last `newest`. */
-        struct stored **ring GUARDED_BY(lock); /* owned, each too */
+        /* Records one behind the other, none across the end: the next goes to `head`, if it fits in before the end, else to the beginning.
+         * Number `seq` is at places[seq % JOURNAL_RECORDS]; the first that is held has the number `first`, the last `newest`. */
+        char *ring GUARDED_BY(lock);       /* owned */
+        uint32_t *places GUARDED_BY(lock); /* owned */
+        size_t head GUARDED_BY(lock);
         uint64_t first GUARDED_BY(lock), newest GUARDED_BY(lock);
         size_t bytes GUARDED_BY(lock);
         uint64_t batch GUARDED_BY(lock);
@@ -86,42 +101,30 @@ int journal_new(size_t bytes_max, struct journal **ret)
 
         if (!j)
                 return -ENOMEM;
-        /* Touched only as far as it is used. */
-        j->ring = calloc(JOURNAL_RECORDS, sizeof(*j->ring));
-        if (!j->ring || getrandom(&boot, sizeof(boot), 0) != sizeof(boot)) {
-                int rc = j->ring ? -errno : -ENOMEM;
+        mutex_init(&j->lock);
+        j->room = (bytes_max ? bytes_max : JOURNAL_BYTES) / ALIGNMENT * ALIGNMENT;
+        /* Both are touched only as far as they are used. */
+        j->ring = calloc(1, j->room);
+        j->places = calloc(JOURNAL_RECORDS, sizeof(*j->places));
+        j->first = 1;
+        if (!j->ring || !j->places || getrandom(&boot, sizeof(boot), 0) != sizeof(boot)) {
+                int rc = j->ring && j->places ? -errno : -ENOMEM;
 
-                free(j->ring);
-                free(j);
+                journal_free(j);
                 return rc;
         }
         snprintf(j->boot, sizeof(j->boot), "%016" PRIx64, boot);
-        mutex_init(&j->lock);
-        j->bytes_max = bytes_max ? bytes_max : JOURNAL_BYTES;
-        j->first = 1;
         *ret = j;
         return 0;
-}
-
-static void drop_first_locked(struct journal *j) REQUIRES(j->lock)
-{
-        struct stored **at = &j->ring[j->first % JOURNAL_RECORDS];
-
-        j->bytes -= (*at)->bytes;
-        free(steal_ptr(at));
-        j->first++;
 }
 
 void journal_free(struct journal *j)
 {
         if (!j)
                 return;
-        mutex_lock(&j->lock);
-        while (j->first <= j->newest)
-                drop_first_locked(j);
-        mutex_unlock(&j->lock);
         mutex_release(&j->lock);
         free(j->ring);
+        free(j->places);
         free(j);
 }
 
@@ -149,119 +152,157 @@ static int64_t now_ns(void)
         return now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
+static bool is_empty_locked(const struct journal *j) REQUIRES(j->lock)
+{
+        return j->first > j->newest;
+}
+
+static size_t first_place_locked(const struct journal *j) REQUIRES(j->lock)
+{
+        return j->places[j->first % JOURNAL_RECORDS];
+}
+
+static void drop_first_locked(struct journal *j) REQUIRES(j->lock)
+{
+        struct packed p;
+
+        memcpy(&p, j->ring + first_place_locked(j), sizeof(p));
+        j->bytes -= p.size;
+        j->first++;
+        j->stats.forgotten++;
+}
+
 static void lose_locked(struct journal *j) REQUIRES(j->lock)
 {
-        while (j->first <= j->newest)
-                drop_first_locked(j);
         /* A clock of its own, which is behind nobody's. */
         j->newest++;
         j->first = j->newest + 1;
+        j->head = j->bytes = 0;
         j->open = false;
         j->stats.lost++;
 }
 
-/* Takes the record. */
-static void put_locked(struct journal *j, struct stored *s) REQUIRES(j->lock)
+/* Where a record of `size` bytes goes; what is there is forgotten. */
+static char *make_room_locked(struct journal *j, size_t size) REQUIRES(j->lock)
 {
-        while (j->first <= j->newest && (j->bytes + s->bytes > j->bytes_max || j->newest - j->first + 1 >= JOURNAL_RECORDS)) {
+        if (j->head + size > j->room) {
+                while (!is_empty_locked(j) && first_place_locked(j) >= j->head)
+                        drop_first_locked(j);
+                j->head = 0;
+        }
+        while (!is_empty_locked(j) && first_place_locked(j) >= j->head && first_place_locked(j) < j->head + size)
                 drop_first_locked(j);
-                j->stats.forgotten++;
+        while (j->newest - j->first + 1 >= JOURNAL_RECORDS)
+                drop_first_locked(j);
+        return j->ring + j->head;
+}
+
+/* Put a record in, with room for `behind` bytes; where they go. NULL: it doesn't fit in at all. */
+static char *put_locked(struct journal *j, struct packed *p, size_t behind) REQUIRES(j->lock)
+{
+        size_t size = (sizeof(*p) + behind + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+        char *to = size <= j->room ? make_room_locked(j, size) : NULL;
+
+        if (!to) {
+                lose_locked(j);
+                return NULL;
         }
         if (!j->open) {
                 j->open = true;
                 j->batch++;
                 j->in_batch = j->touches = 0;
         }
-        s->record.seq = ++j->newest;
-        s->record.batch = j->batch;
-        s->record.time_ns = now_ns();
-        j->bytes += s->bytes;
-        j->ring[s->record.seq % JOURNAL_RECORDS] = s;
+        p->time_ns = now_ns();
+        p->batch = j->batch;
+        p->size = (uint32_t)size;
+        memcpy(to, p, sizeof(*p));
+        j->newest++;
+        j->places[j->newest % JOURNAL_RECORDS] = (uint32_t)j->head;
+        j->head += size;
+        j->bytes += size;
+        return to + sizeof(*p);
 }
 
-/* With room for `texts` bytes; NULL without memory. */
-static struct stored *stored_new(size_t texts)
+static char *put_bytes(char *to, const void *bytes, size_t len)
 {
-        struct stored *s = calloc(1, sizeof(*s) + texts);
-
-        if (s)
-                s->bytes = sizeof(*s) + texts;
-        return s;
+        memcpy(to, bytes, len);
+        return to + len;
 }
 
 void journal_append(struct journal *j, const struct change *c)
 {
-        size_t len = strlen(c->path);
-        struct stored *s = stored_new(len + 1);
+        size_t len = strlen(c->path) + 1;
+        struct packed p = {.has = (uint8_t)((c->has_old ? HAS_OLD : 0) | (c->has_new ? HAS_NEW : 0)),
+                           .kind = (uint8_t)c->kind,
+                           .origin = (uint8_t)c->origin,
+                           .type = (uint8_t)c->type};
+        char *to;
 
-        if (s) {
-                memcpy(s->text, c->path, len + 1);
-                s->record.change = *c;
-                s->record.change.path = s->text;
-        }
         mutex_lock(&j->lock);
-        if (s) {
-                put_locked(j, s);
+        to = put_locked(j, &p, (c->has_old ? CONTENT_BYTES : 0) + (c->has_new ? CONTENT_BYTES : 0) + len);
+        if (to) {
+                if (c->has_old)
+                        to = put_bytes(to, &c->old_hash, CONTENT_BYTES);
+                if (c->has_new)
+                        to = put_bytes(to, &c->new_hash, CONTENT_BYTES);
+                memcpy(to, c->path, len);
                 j->stats.changes++;
                 if (c->kind == CHANGE_TOUCHED)
                         j->touches++;
                 else
                         j->in_batch++;
-        } else {
-                lose_locked(j);
         }
         mutex_unlock(&j->lock);
         tell_news(j);
 }
 
-static size_t text_len(const char *text)
+static size_t text_size(const char *text)
 {
-        return text ? strnlen(text, JOURNAL_TEXT_MAX) : 0;
+        return text ? strnlen(text, JOURNAL_TEXT_MAX) + 1 : 0;
 }
 
-/* Copy a text to *at, and go on behind it. */
-static const char *put_text(char **at, const char *text)
+static char *put_text(char *to, const char *text)
 {
-        char *begin = *at;
-        size_t len = text_len(text);
+        size_t size = text_size(text);
 
-        if (!text)
-                return NULL;
-        memcpy(begin, text, len);
-        begin[len] = '\0';
-        *at += len + 1;
-        return begin;
+        if (size) {
+                memcpy(to, text, size - 1);
+                to[size - 1] = '\0';
+        }
+        return to + size;
 }
 
-void journal_settle(struct journal *j, const struct settled *given)
+/* The batch is open, or is opened by this. */
+static void settle_locked(struct journal *j, const struct settled *s) REQUIRES(j->lock)
 {
-        struct stored *s = stored_new(text_len(given->operation) + text_len(given->head_was) + text_len(given->head_is) + 3);
+        struct packed p = {.has = (uint8_t)(IS_SETTLED | (s->has_root ? HAS_NEW : 0) | (s->operation ? HAS_OPERATION : 0) |
+                                            (s->head_was ? HAS_WAS : 0) | (s->head_is ? HAS_IS : 0))};
+        char *to = put_locked(j, &p,
+                              2 * sizeof(uint64_t) + (s->has_root ? CONTENT_BYTES : 0) + text_size(s->operation) + text_size(s->head_was) +
+                                      text_size(s->head_is));
+
+        if (!to)
+                return;
+        to = put_bytes(to, &j->in_batch, sizeof(j->in_batch));
+        to = put_bytes(to, &j->touches, sizeof(j->touches));
+        if (s->has_root)
+                to = put_bytes(to, &s->root, CONTENT_BYTES);
+        to = put_text(to, s->operation);
+        to = put_text(to, s->head_was);
+        (void)put_text(to, s->head_is);
+        j->open = false;
+        j->stats.batches++;
+}
+
+void journal_settle(struct journal *j, const struct settled *s)
+{
         bool settles;
 
-        if (s) {
-                struct settled *to = &s->record.settled;
-                char *at = s->text;
-
-                s->record.is_settled = true;
-                *to = *given;
-                to->operation = put_text(&at, given->operation);
-                to->head_was = put_text(&at, given->head_was);
-                to->head_is = put_text(&at, given->head_is);
-        }
         mutex_lock(&j->lock);
-        settles = j->open || given->operation;
-        if (settles && s) {
-                put_locked(j, s);
-                s->record.settled.changes = j->in_batch;
-                s->record.settled.touches = j->touches;
-                s = NULL;
-                j->open = false;
-                j->stats.batches++;
-        } else if (settles) {
-                lose_locked(j);
-        }
+        settles = j->open || s->operation;
+        if (settles)
+                settle_locked(j, s);
         mutex_unlock(&j->lock);
-        free(s);
         if (settles)
                 tell_news(j);
 }
@@ -329,8 +370,61 @@ int journal_clock_parse(struct journal *j, const char *text, uint64_t *seq)
         return rc;
 }
 
+static const char *take_bytes(const char *from, void *to, size_t len)
+{
+        memcpy(to, from, len);
+        return from + len;
+}
+
+/* The text that is there, if there is one. */
+static const char *take_text(const char **from, bool has)
+{
+        const char *text = *from;
+
+        if (!has)
+                return NULL;
+        *from += strlen(text) + 1;
+        return text;
+}
+
+/* The texts stay where they are. */
+static void unpack_locked(const struct journal *j, uint64_t seq, struct journal_record *ret) REQUIRES(j->lock)
+{
+        const char *from = j->ring + j->places[seq % JOURNAL_RECORDS];
+        struct packed p;
+
+        from = take_bytes(from, &p, sizeof(p));
+        *ret = (struct journal_record){.seq = seq, .batch = p.batch, .time_ns = p.time_ns, .is_settled = p.has & IS_SETTLED};
+        if (ret->is_settled) {
+                struct settled *s = &ret->settled;
+
+                from = take_bytes(from, &s->changes, sizeof(s->changes));
+                from = take_bytes(from, &s->touches, sizeof(s->touches));
+                s->has_root = p.has & HAS_NEW;
+                if (s->has_root)
+                        from = take_bytes(from, &s->root, CONTENT_BYTES);
+                s->operation = take_text(&from, p.has & HAS_OPERATION);
+                s->head_was = take_text(&from, p.has & HAS_WAS);
+                s->head_is = take_text(&from, p.has & HAS_IS);
+        } else {
+                struct change *c = &ret->change;
+
+                c->kind = (enum change_kind)p.kind;
+                c->origin = (enum change_origin)p.origin;
+                c->type = (enum content_kind)p.type;
+                c->has_old = p.has & HAS_OLD;
+                c->has_new = p.has & HAS_NEW;
+                if (c->has_old)
+                        from = take_bytes(from, &c->old_hash, CONTENT_BYTES);
+                if (c->has_new)
+                        from = take_bytes(from, &c->new_hash, CONTENT_BYTES);
+                c->path = from;
+        }
+}
+
 int journal_next(struct journal *j, uint64_t seq, void (*visit)(void *arg, const struct journal_record *r), void *arg)
 {
+        struct journal_record r;
         int rc = 0;
 
         mutex_lock(&j->lock);
@@ -338,8 +432,10 @@ int journal_next(struct journal *j, uint64_t seq, void (*visit)(void *arg, const
                 rc = -ESTALE;
         else if (seq >= j->newest)
                 rc = -EAGAIN;
-        else
-                visit(arg, &j->ring[(seq + 1) % JOURNAL_RECORDS]->record);
+        if (rc == 0) {
+                unpack_locked(j, seq + 1, &r);
+                visit(arg, &r);
+        }
         mutex_unlock(&j->lock);
         return rc;
 }

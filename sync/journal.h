@@ -23,7 +23,7 @@
 
 #include "cache/cache.h"
 
-/* Of all records, without what the allocator adds; and how many there are at most. What is more is forgotten, the oldest first. */
+/* Of all records (some 50 and the path each), and how many there are at most. What is more is forgotten, the oldest first. */
 #define JOURNAL_BYTES ((size_t)8 << 20)
 #define JOURNAL_RECORDS 65536U
 
@@ -78,7 +78,7 @@ int journal_new(size_t bytes_max, struct journal **ret);
 /* Nobody may use it any more. Takes NULL. */
 void journal_free(struct journal *j);
 
-/* Add a change; opens a batch if none is open. Without memory it is as journal_lost(). The writer's thread. */
+/* Add a change; opens a batch if none is open. What has no room at all is as journal_lost(). The writer's thread. */
 void journal_append(struct journal *j, const struct change *c);
 
 /* Close the batch. When none is open nothing happens, unless git did something (a commit changes no file): that is a batch of no changes.

@@ -19,6 +19,7 @@
 #define PER_BATCH 37U
 #define LOST_EVERY 5003U
 #define READERS 4
+#define PATH_ROOM 512
 
 struct reader {
         struct journal *journal;
@@ -31,10 +32,19 @@ struct reader {
         bool from_its_beginning;
 };
 
+/* Of any length. */
+static void put_path(char path[PATH_ROOM], unsigned number)
+{
+        int n = snprintf(path, PATH_ROOM, "d%u/", number);
+
+        memset(path + n, 'x', number);
+        path[n + (int)number] = '\0';
+}
+
 static void visit(void *arg, const struct journal_record *r)
 {
         struct reader *reader = arg;
-        char path[64];
+        char path[PATH_ROOM];
 
         must(r->seq == reader->seq + 1, "record %" PRIu64 " after %" PRIu64, r->seq, reader->seq);
         if (reader->read && r->batch != reader->batch)
@@ -54,7 +64,7 @@ static void visit(void *arg, const struct journal_record *r)
                 return;
         }
         reader->in_batch++;
-        snprintf(path, sizeof(path), "d%u/file", r->change.new_hash.bytes[0]);
+        put_path(path, r->change.new_hash.bytes[0]);
         must(strcmp(path, r->change.path) == 0, "%s, not %s", r->change.path, path);
 }
 
@@ -93,11 +103,11 @@ static void count(void *arg)
 static void write_all(struct journal *j)
 {
         for (unsigned i = 1; i <= CHANGES; i++) {
-                char path[64];
+                char path[PATH_ROOM];
                 struct change c = {.kind = CHANGE_MODIFIED, .type = CONTENT_FILE, .path = path, .has_new = true};
 
                 c.new_hash.bytes[0] = (uint8_t)i;
-                snprintf(path, sizeof(path), "d%u/file", c.new_hash.bytes[0]);
+                put_path(path, c.new_hash.bytes[0]);
                 journal_append(j, &c);
                 if (i % PER_BATCH == 0)
                         journal_settle(j, &(struct settled){.operation = "checkout", .head_was = "a", .head_is = "b"});
