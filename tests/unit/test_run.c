@@ -118,7 +118,8 @@ Test(run, who_ignores_the_signal_is_killed_after_the_grace)
 
 Test(run, another_signal_can_ask_it_to_stop)
 {
-        RUN("trap 'echo usr1 >>log; exit' USR1; trap '' TERM; echo run >>log; while :; do sleep 0.01; done", "--signal", "USR1");
+        RUN("trap 'echo usr1 >>log; exit' USR1; trap '' TERM; echo run >>log; while :; do sleep 0.01; done", "--signal", "USR1", "--grace",
+            "0.1");
         await_text("log", "run\n");
         events_fake_edit(&runs.events, "a");
         await_text("log", "run\nusr1\nrun\n");
