@@ -140,8 +140,11 @@ int event_parse(const char *line, size_t len, struct event *ret, char **why)
         kind = json_string_value(json_object_get(e.json, "kind"));
         e.kind = kind ? kind_of(kind) : EVENT_OTHER;
         if (!kind || !take_members(e.json, &e) || !is_whole(&e)) {
+                e.kind = kind ? e.kind : EVENT_OTHER;
+                (void)why_set(why, -EINVAL, "a line of the event stream is none that this version understands%s%s",
+                              e.kind == EVENT_OTHER ? "" : ": kind ", e.kind == EVENT_OTHER ? "" : kinds[e.kind]);
                 event_release(&e);
-                return why_set(why, -EINVAL, "a line of the event stream is none that this version understands: %.200s", kind ? kind : "");
+                return -EINVAL;
         }
         *ret = e;
         return 0;

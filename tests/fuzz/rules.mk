@@ -23,6 +23,7 @@ $(eval $(call fuzz_target,config,$(addprefix sync/agent/,config.c config_artifac
 	sync/serve/why.c $(addprefix fs/,rules.c patterns.c finder.c glob.c) cache/base/fd.c cache/base/thread.c))
 $(eval $(call fuzz_target,ignore,$(addprefix sync/agent/,ignore_file.c rule_list.c) $(addprefix fs/,rules.c patterns.c finder.c glob.c) \
 	cache/base/fd.c cache/base/thread.c))
+$(eval $(call fuzz_target,events,$(addprefix sync/serve/,stream_lines.c subscriber.c json.c why.c) sync/journal.c cache/hash.c cache/record.c cache/base/fd.c cache/base/thread.c))
 $(eval $(call fuzz_target,clock,sync/journal.c cache/base/thread.c))
 $(eval $(call fuzz_target,reflog,sync/reflog.c))
 
