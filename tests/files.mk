@@ -39,6 +39,7 @@ UNIT_TESTS += tests/unit/test_control.c tests/unit/test_json.c tests/unit/test_o
 MOUNT_TESTS += tests/mount/test_hash.c tests/mount/test_cli_hash.c
 MOUNT_TESTS += tests/mount/test_cli_run.c
 MOUNT_TESTS += tests/mount/test_several.c tests/mount/test_cli_several.c tests/mount/test_cli_together.c
+MOUNT_TESTS += tests/mount/test_own.c tests/mount/test_cli_events.c
 MOUNT_TESTS += tests/mount/test_view.c tests/mount/test_guarded.c tests/mount/test_leavings.c
 MOUNT_TESTS += tests/mount/test_cli_plugin.c
 MOUNT_TESTS += tests/mount/test_cli.c tests/mount/test_cli_dead.c tests/mount/test_cli_holder.c tests/mount/test_cli_user.c tests/mount/test_recover.c

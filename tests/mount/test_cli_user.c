@@ -78,6 +78,33 @@ Test(cli_user, a_user_mounts_and_unmounts)
         expect_nothing_left();
 }
 
+/* Bound by way of a user namespace: where none is to be had, that is said. */
+Test(cli_user, a_users_mount_tells_its_events_too)
+{
+        char path[192];
+        const json_t *why_not;
+        struct stat st;
+        json_t *m;
+
+        become_unprivileged();
+        expect_exit(0, "mount", box.src, box.mnt);
+        m = status_mount(0);
+        why_not = json_object_get(json_object_get(m, "events"), "not_in_mount");
+        snprintf(path, sizeof(path), "%s/.dsfs/events.sock", box.mnt);
+        if (json_is_string(why_not)) {
+                cr_assert(strstr(json_string_value(why_not), "user namespace"), "%s", json_string_value(why_not));
+        } else {
+                box.uid = TEST_UID;
+                expect_exit(0, "wait", "--hashed");
+                expect_exit(0, "events", "--socket", path, "--no-follow", "--json");
+                expect_said(box.r.out, "\"hello\"");
+                cr_assert(stat(path, &st) < 0 && errno == EACCES, "others may enter");
+        }
+        json_decref(m);
+        expect_exit(0, "umount", box.mnt);
+        expect_nothing_left();
+}
+
 Test(cli_user, a_user_recovers_from_a_killed_agent)
 {
         become_unprivileged();
