@@ -64,7 +64,7 @@ DATA_TESTS = $(filter-out tests/mount/test_cli% $(addprefix tests/mount/test_,da
 check-data: tests ## run the tests of operations on real mounts with the data profile
 	DSFS_TEST_PROFILE=data $(RUN_TESTS) $(patsubst %.c,$(OUT)/%,$(DATA_TESTS))
 
-check-e2e: ## install what is missing, build, run real programs in mounts: databases, npm, pip, git, make, tar, rsync
+check-e2e: ## install what is missing, build, run real programs in mounts: databases, npm, pip, git, make, tar, rsync; in containers: what reloads
 	packaging/deps --for build,run,test
 	@$(MAKE) --no-print-directory $(JOBS) $(OUT)/dsfs $(E2E_PROGS)
 	$(RUN_TESTS) $(E2E_PROGS)
