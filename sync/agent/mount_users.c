@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "cache/base/fd.h"
+#include "sync/agent/mountinfo.h"
 
 #define PROCESSES_MAX 32768
 #define NAMESPACES_MAX 512
@@ -23,6 +24,7 @@
 struct walk {
         const unsigned *devs;
         size_t count;
+        const char *not_at; /* or NULL */
         void (*visit)(void *arg, size_t which, const struct mount_user *u);
         void *arg;
         ino_t seen[NAMESPACES_MAX];
@@ -42,19 +44,40 @@ static bool is_new(struct walk *w, ino_t ns)
         return true;
 }
 
-/* The third field of a line of mountinfo is "major:minor"; those of FUSE have no major number. */
-static bool has_device(const char *mountinfo, unsigned dev)
+/* Behind the n-th blank of a line, or NULL. */
+static const char *field(const char *line, int n)
 {
-        char field[32];
+        while (line && n-- > 0) {
+                line += strcspn(line, " \n");
+                line = *line == ' ' ? line + 1 : NULL;
+        }
+        return line;
+}
 
-        snprintf(field, sizeof(field), " 0:%u ", dev);
+/* Whether a line of mountinfo, "36 35 0:52 / /path …", is of this device (those of FUSE have no major number), and not at this path. */
+static bool is_line_of(const char *line, unsigned dev, const char *not_at)
+{
+        const char *number = field(line, 2);
+        const char *path = field(line, 4);
+        CLEANUP_FREE char *copy = NULL;
+        char wanted[32];
+
+        snprintf(wanted, sizeof(wanted), "0:%u ", dev);
+        if (!number || !path || strncmp(number, wanted, strlen(wanted)) != 0)
+                return false;
+        if (!not_at)
+                return true;
+        copy = strndup(path, strcspn(path, " \n"));
+        if (copy)
+                mount_unescape(copy);
+        return !copy || strcmp(copy, not_at) != 0;
+}
+
+static bool has_device(const char *mountinfo, unsigned dev, const char *not_at)
+{
         for (const char *line = mountinfo; line; line = strchr(line, '\n')) {
-                const char *at;
-
                 line += *line == '\n';
-                at = strchr(line, ' ');
-                at = at ? strchr(at + 1, ' ') : NULL;
-                if (at && strncmp(at, field, strlen(field)) == 0)
+                if (is_line_of(line, dev, not_at))
                         return true;
         }
         return false;
@@ -87,7 +110,7 @@ static void look_into(struct walk *w, int process, pid_t pid)
         if (fd_read_file(process, "mountinfo", MOUNTINFO_MAX, &mounts) < 0)
                 return;
         for (size_t i = 0; i < w->count; i++) {
-                if (!has_device(mounts, w->devs[i]))
+                if (!has_device(mounts, w->devs[i], w->not_at))
                         continue;
                 if (!told && fd_read_file(process, "comm", sizeof(u.command) + 1, &command) > 0)
                         snprintf(u.command, sizeof(u.command), "%.*s", (int)strcspn(command, "\n"), command);
@@ -100,7 +123,13 @@ static void look_into(struct walk *w, int process, pid_t pid)
 
 int mount_users(const unsigned *devs, size_t count, void (*visit)(void *arg, size_t which, const struct mount_user *u), void *arg)
 {
-        struct walk w = {.devs = devs, .count = count, .visit = visit, .arg = arg};
+        return mount_users_elsewhere(NULL, devs, count, visit, arg);
+}
+
+int mount_users_elsewhere(const char *place, const unsigned *devs, size_t count,
+                          void (*visit)(void *arg, size_t which, const struct mount_user *u), void *arg)
+{
+        struct walk w = {.devs = devs, .count = count, .not_at = place, .visit = visit, .arg = arg};
         DIR *proc = opendir("/proc");
         struct stat st;
         struct dirent *e;

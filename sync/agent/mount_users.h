@@ -18,3 +18,8 @@ struct mount_user {
  * look into others' processes: 0, or -EPERM when only some were seen. Bounded: after 32768 processes or 512 namespaces it
  * ends. */
 int mount_users(const unsigned *devs, size_t count, void (*visit)(void *arg, size_t which, const struct mount_user *u), void *arg);
+
+/* Those that have one of them elsewhere than at `place`: at the same place it may be but a copy of ours, as a service has that sees mounts
+ * of its own, or `unshare -m`. */
+int mount_users_elsewhere(const char *place, const unsigned *devs, size_t count,
+                          void (*visit)(void *arg, size_t which, const struct mount_user *u), void *arg);

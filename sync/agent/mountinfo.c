@@ -25,8 +25,7 @@
 
 extern char **environ;
 
-/* mountinfo writes blank, tab, newline and backslash as \ooo. */
-static void unescape(char *text)
+void mount_unescape(char *text)
 {
         char *to = text;
 
@@ -64,7 +63,7 @@ static int parse_line(char *line, struct mount_entry *ret)
         type[strcspn(type, " ")] = '\0';
         shared = strstr(rest, " shared:");
         ret->shared = shared && shared < type;
-        unescape(field[4]);
+        mount_unescape(field[4]);
         ret->dev = minor;
         ret->path = strdup(field[4]);
         ret->type = strdup(type);
@@ -78,12 +77,7 @@ static int parse_line(char *line, struct mount_entry *ret)
 
 int mount_list_read(struct mount_list *ret)
 {
-        return mount_list_read_from("/proc/self/mountinfo", ret);
-}
-
-int mount_list_read_from(const char *path, struct mount_list *ret)
-{
-        FILE *f = fopen(path, "re");
+        FILE *f = fopen("/proc/self/mountinfo", "re");
         struct mount_list l = {0};
         CLEANUP_FREE char *line = NULL;
         size_t size = 0;

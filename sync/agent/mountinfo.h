@@ -20,9 +20,10 @@ struct mount_list {
 
 /* 0 or -errno. */
 int mount_list_read(struct mount_list *ret);
-/* As a process sees it that has a namespace of its own: `path` is its mountinfo in /proc. */
-int mount_list_read_from(const char *path, struct mount_list *ret);
 void mount_list_release(struct mount_list *l);
+
+/* A path as mountinfo writes it (blank, tab, newline and backslash as \ooo), in place. */
+void mount_unescape(char *text);
 
 /* The topmost mount at exactly `path` (canonical), or NULL. */
 const struct mount_entry *mount_at(const struct mount_list *l, const char *path);

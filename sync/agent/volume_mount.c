@@ -1,6 +1,5 @@
 #include "sync/agent/volume_mount.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -12,6 +11,7 @@
 #include "cache/base/log.h"
 #include "sync/agent/cmd.h"
 #include "sync/agent/config.h"
+#include "sync/agent/mount_users.h"
 #include "sync/agent/mountinfo.h"
 #include "sync/agent/own_run.h"
 #include "sync/agent/place.h"
@@ -23,7 +23,6 @@
 #define MOUNT_S 60
 #define UMOUNT_S 90
 #define LAYERS_MAX 64
-#define NAMESPACES_MAX 4096
 
 int volume_places(const char *run, char **ret, char **why)
 {
@@ -239,61 +238,21 @@ int volume_umount(const char *place, char **why)
  * Who uses it
  */
 
-/* Whether the process sees one of them elsewhere than at `place`: at that place it is but a copy of ours. */
-static bool sees(const char *pid, const char *place, const unsigned *devs, size_t count)
+static void take_user(void *arg, size_t which, const struct mount_user *u)
 {
-        CLEANUP_FREE char *path = text_new("/proc/%s/mountinfo", pid);
-        struct mount_list mounts;
-        bool found = false;
+        bool *used = arg;
 
-        if (!path || mount_list_read_from(path, &mounts))
-                return false;
-        for (size_t i = 0; i < mounts.count && !found; i++) {
-                const struct mount_entry *m = &mounts.entries[i];
-
-                for (size_t k = 0; k < count && !found; k++)
-                        found = mount_is_dsfs(m) && m->dev == devs[k] && strcmp(m->path, place) != 0;
-        }
-        mount_list_release(&mounts);
-        return found;
-}
-
-/* Whether this is the first process that is met of its namespace. */
-static bool is_new(const char *pid, ino_t *seen, size_t *count)
-{
-        CLEANUP_FREE char *path = text_new("/proc/%s/ns/mnt", pid);
-        struct stat st;
-
-        if (!path || stat(path, &st) < 0)
-                return false;
-        for (size_t i = 0; i < *count; i++) {
-                if (seen[i] == st.st_ino)
-                        return false;
-        }
-        if (*count < NAMESPACES_MAX)
-                seen[(*count)++] = st.st_ino;
-        return true;
+        (void)which;
+        (void)u;
+        *used = true;
 }
 
 bool volume_is_used(const char *place)
 {
         unsigned devs[LAYERS_MAX];
         size_t count = connections_at(place, devs);
-        CLEANUP_FREE ino_t *seen = malloc(NAMESPACES_MAX * sizeof(*seen));
-        size_t seen_count = 0;
         bool used = false;
-        DIR *proc = count ? opendir("/proc") : NULL;
 
-        if (!proc || !seen) {
-                if (proc)
-                        closedir(proc);
-                return count > 0; /* to be on the safe side */
-        }
-        (void)is_new("self", seen, &seen_count);
-        for (struct dirent *e = readdir(proc); e && !used; e = readdir(proc)) {
-                if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && is_new(e->d_name, seen, &seen_count))
-                        used = sees(e->d_name, place, devs, count);
-        }
-        closedir(proc);
-        return used;
+        /* If that can't be found out it counts as used. */
+        return count > 0 && (mount_users_elsewhere(place, devs, count, take_user, &used) < 0 || used);
 }

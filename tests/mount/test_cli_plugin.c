@@ -584,6 +584,38 @@ Test(cli_plugin, after_a_reboot_nobody_is_counted)
         cr_assert_not(is_mounted(where));
 }
 
+static void fill(const char *path)
+{
+        static const char page[4096];
+        int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+        cr_assert_geq(fd, 0);
+        while (write(fd, page, sizeof(page)) > 0)
+                ;
+        cr_assert_eq(errno, ENOSPC);
+        close(fd);
+}
+
+/* docker is told of nothing that a crash would undo. */
+Test(cli_plugin, what_cannot_be_kept_is_refused)
+{
+        end_plugin(SIGTERM, 0);
+        set_directory(NULL, "small", plugin.state, sizeof(plugin.state));
+        cr_assert_eq(mount("none", plugin.state, "tmpfs", 0, "size=64k"), 0);
+        start_plugin();
+        create("app", NULL, NULL);
+        fill(at(plugin.state, "all"));
+        ask_badly("VolumeDriver.Create", json_pack("{s:s, s:{s:s}}", "Name", "b", "Opts", "source", box.src), "No space left on device");
+        ask_badly("VolumeDriver.Mount", user("app", "c1"), "No space left on device");
+        cr_assert_eq(users("app"), 0);
+        expect_nothing_left();
+        cr_assert_eq(unlink(at(plugin.state, "all")), 0);
+        mount_volume("app", "c1");
+        ask_well("VolumeDriver.Unmount", user("app", "c1"));
+        end_plugin(SIGTERM, 0);
+        cr_assert_eq(umount2(plugin.state, MNT_DETACH), 0);
+}
+
 /*
  * Service managers
  */
