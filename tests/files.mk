@@ -33,6 +33,7 @@ TEST_LIB_SRCS += tests/lib/proc.c tests/lib/schema.c
 MOUNT_TESTS += tests/mount/test_cli_status.c
 MOUNT_TESTS += tests/mount/test_doctor.c
 MOUNT_TESTS += tests/mount/test_cli_logs.c
+MOUNT_TESTS += tests/mount/test_cli_complete.c
 UNIT_TESTS += tests/unit/test_log.c
 UNIT_TESTS += tests/unit/test_stream.c
 UNIT_TESTS += tests/unit/test_control.c tests/unit/test_json.c tests/unit/test_options.c tests/unit/test_request.c
