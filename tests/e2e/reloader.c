@@ -256,7 +256,7 @@ struct running *reloader_start(struct fixture *f, const struct reloader *r)
 }
 
 /* Both sides at once, for what takes its time. */
-static void edit_together(struct side sides[2])
+static void edit_together(struct side *sides)
 {
         bool fine = true;
 
@@ -270,7 +270,7 @@ static void edit_together(struct side sides[2])
         }
 }
 
-static void edit_by_turns(struct side sides[2])
+static void edit_by_turns(struct side *sides)
 {
         bool fine[2] = {true, true};
 
