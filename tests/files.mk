@@ -79,6 +79,7 @@ MOUNT_TESTS += tests/mount/test_cli_artifacts.c
 MOUNT_TESTS += tests/mount/test_generations.c
 STRESS += tests/stress/generations_kill.c
 UNIT_TESTS += tests/unit/test_keys.c
+E2E_TESTS += tests/e2e/test_events.c
 E2E_TESTS += tests/e2e/test_image.c tests/e2e/test_container.c
 UNIT_TESTS += tests/unit/test_latency.c
 MOUNT_TESTS += tests/mount/test_overlay.c tests/mount/test_cross.c
