@@ -182,6 +182,12 @@ int hashing_new(const char *source, const char *dir, struct hashing **ret)
         return 0;
 }
 
+void hashing_on_work(struct hashing *h, void (*began)(void *arg), void *arg)
+{
+        h->began = began;
+        h->began_arg = arg;
+}
+
 void hashing_tell(struct hashing *h, struct journal *j)
 {
         h->journal = j;

@@ -21,6 +21,10 @@ int hashing_new(const char *source, const char *dir, struct hashing **ret);
 /* What changes goes into the journal (borrowed), and is there before whoever waits for the hash is answered. Before hashing_go(). */
 void hashing_tell(struct hashing *h, struct journal *j);
 
+/* Have `began` called, on its thread, whenever something was touched and is about to be looked at: until the journal says more, or
+ * hashing_stats() that nothing is pending, what is known is of before. Before hashing_go(). */
+void hashing_on_work(struct hashing *h, void (*began)(void *arg), void *arg);
+
 /* Of the journal is left out what `leave_out` says, with all below it: its thread asks for each path. Before hashing_go(). */
 void hashing_leave_out(struct hashing *h, bool (*leave_out)(void *arg, const char *path, bool is_directory), void *arg);
 

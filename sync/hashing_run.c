@@ -176,6 +176,8 @@ static void look_and_answer(struct hashing *h, struct cache *c)
         uint64_t upto;
 
         atomic_store(&h->busy, !hashing_places_is_empty(&h->places));
+        if (h->began && !hashing_places_is_empty(&h->places))
+                h->began(h->began_arg);
         if (!hashing_places_is_empty(&h->places))
                 wait_for_quiet(h);
         mutex_lock(&h->lock);

@@ -35,6 +35,8 @@ struct hashing {
         struct hashing_queue queue;
         /* Set before hashing_go(), constant then. */
         struct journal *journal; /* borrowed; NULL: nobody wants to know */
+        void (*began)(void *arg);
+        void *began_arg;
         bool (*leave_out)(void *arg, const char *path, bool is_directory);
         void *leave_out_arg;
 

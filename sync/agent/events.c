@@ -54,6 +54,17 @@ static void news_came(void *arg)
         mutex_unlock(&e->lock);
 }
 
+/* Something waits to be told. The journal's writer, too. */
+static void work_came(void *arg)
+{
+        struct events *e = arg;
+
+        mutex_lock(&e->lock);
+        if (e->listener)
+                board_ring(e->agent->board);
+        mutex_unlock(&e->lock);
+}
+
 static int open_host(struct events *e)
 {
         struct stream_offer offer = {.source = e->agent->source};
@@ -126,6 +137,7 @@ int events_new(struct agent *a, struct events **ret, char **why)
         e->listener = e->stream;
         mutex_unlock(&e->lock);
         journal_on_news(a->journal, news_came, e);
+        hashing_on_work(a->hashing, work_came, e);
         return 0;
 }
 

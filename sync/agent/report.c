@@ -232,7 +232,7 @@ static json_t *last_change_json(const struct agent *a)
 /* What was touched elsewhere waits to be sorted out, too: that is nothing to speak of. */
 static json_int_t waiting(const struct hashing_stats *h)
 {
-        return !h->pending ? 0 : h->waiting ? (json_int_t)h->waiting : 1;
+        return !h->pending || h->off ? 0 : h->waiting ? (json_int_t)h->waiting : 1;
 }
 
 static void add_events(json_t *m, const struct seat *s, uint64_t own)

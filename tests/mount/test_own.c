@@ -175,6 +175,29 @@ CASE(own, status_follows_what_happens)
         }
 }
 
+/* One more each time that it is looked for. */
+static bool says_pending(void *arg)
+{
+        static int count;
+        const struct fixture *f = arg;
+        json_t *status;
+        bool pending;
+
+        put_text(at(f->src, "more%d", count++), "text");
+        read_status(f, &status);
+        pending = json_integer_value(json_object_get(status, "pending")) > 0;
+        json_decref(status);
+        return pending;
+}
+
+CASE(own, status_says_that_something_is_not_told_yet)
+{
+        must(fixture_dsfs(f, (const char *const[]){"wait", "--hashed", f->mnt, NULL}, NULL, 0) == 0, "dsfs wait");
+        must(wait_until(says_clock, f, 60), "status.json stays what it was");
+        must(wait_until(says_pending, f, 60), "nothing ever waits");
+        must(wait_until(says_clock, f, 60), "it waits for ever");
+}
+
 CASE_UNMOUNTED(own, the_sources_own_is_not_shown, case_variants)
 {
         char text[4096];
