@@ -22,6 +22,7 @@ struct feed {
         struct subscriber *subscriber; /* owned; NULL: nobody is there */
         char since[CLOCK_MAX];         /* what we have seen; empty: nothing yet */
         bool greeted;                  /* the server has said hello on this connection */
+        bool followed;                 /* ... and has on an earlier one, or this */
         bool away;                     /* that nobody is there was told */
         bool over;
         int64_t retry_at;
@@ -149,14 +150,25 @@ static bool is_known(const char *clock, const char *known)
 
 static bool hello(struct feed *f, const struct event *e, struct feed_news *ret)
 {
-        bool anything = e->fresh && *f->since;
+        bool anything = e->fresh && f->followed;
         bool back = f->away;
 
-        f->greeted = true;
+        f->greeted = f->followed = true;
         f->away = false;
         f->retry_ms = RETRY_MIN_MS;
         snprintf(f->since, sizeof(f->since), "%s", e->clock);
         return anything ? say(ret, FEED_ANYTHING, NULL) : back && say(ret, FEED_BACK, NULL);
+}
+
+/* Try again in a while, each time a longer one. Whether there is something to say: the first time. */
+static bool later(struct feed *f, int64_t now, struct feed_news *ret)
+{
+        f->retry_at = now + f->retry_ms;
+        f->retry_ms = f->retry_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : f->retry_ms * 2;
+        if (f->away)
+                return false;
+        f->away = true;
+        return say(ret, FEED_AWAY, why_text(f->why));
 }
 
 /* False: it says nothing to us. */
@@ -191,8 +203,11 @@ static bool take(struct feed *f, const struct event *e, int64_t now, struct feed
                 free(f->why);
                 f->why = strdup(e->error);
                 hang_up(f, now);
+                /* Whom we have followed before, we may later: it may only be full. */
+                if (f->followed)
+                        return later(f, now, ret);
                 f->over = true;
-                return say(ret, FEED_REFUSED, f->why);
+                return say(ret, FEED_REFUSED, why_text(f->why));
         case EVENT_END:
                 free(f->why);
                 f->why = strdup(e->why);
@@ -213,8 +228,6 @@ static bool retry(struct feed *f, int64_t now, struct feed_news *ret)
                 f->over_since = NEVER;
                 return false;
         }
-        f->retry_at = now + f->retry_ms;
-        f->retry_ms = f->retry_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : f->retry_ms * 2;
         if (!f->place->is_over || !f->place->is_over(f->place->arg))
                 f->over_since = NEVER;
         else if (f->over_since < 0)
@@ -223,10 +236,7 @@ static bool retry(struct feed *f, int64_t now, struct feed_news *ret)
                 f->over = true;
                 return say(ret, FEED_OVER, "the mount is gone");
         }
-        if (f->away)
-                return false;
-        f->away = true;
-        return say(ret, FEED_AWAY, why_text(f->why));
+        return later(f, now, ret);
 }
 
 bool feed_next(struct feed *f, int64_t now, struct feed_news *ret)
@@ -254,10 +264,8 @@ bool feed_next(struct feed *f, int64_t now, struct feed_news *ret)
                 }
                 hang_up(f, now);
                 /* Who hangs up without a word is not asked again at once. */
-                if (!f->greeted) {
-                        f->retry_at = now + f->retry_ms;
-                        f->retry_ms = f->retry_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : f->retry_ms * 2;
-                }
+                if (!f->greeted && later(f, now, ret))
+                        return true;
         }
         return false;
 }

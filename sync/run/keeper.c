@@ -200,6 +200,11 @@ static _Noreturn void keep(const struct keeper_task *task, int fd)
         int err;
 
         (void)prctl(PR_SET_NAME, "dsfs-keeper");
+        /* A connection that dsfs run gives up is to be given up. */
+        for (size_t i = 0; i < ARRAY_LEN(task->ours); i++) {
+                if (task->ours[i] >= 0)
+                        close(task->ours[i]);
+        }
         (void)sigfillset(&all);
         (void)sigprocmask(SIG_SETMASK, &all, NULL);
         (void)prctl(PR_SET_CHILD_SUBREAPER, 1);

@@ -22,6 +22,7 @@ struct keeper_task {
         const char *changed;   /* a file to remove when we are gone, or NULL */
         const sigset_t *mask;  /* the command's signal mask */
         struct terminal *lend; /* to the command; NULL: not to be lent */
+        int ours[4];           /* descriptors that are dsfs run\'s alone; below 0: none */
 };
 
 struct keeper {

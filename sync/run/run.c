@@ -102,6 +102,7 @@ static void start(struct run *r)
                 .changed = r->changed.named ? r->changed.path : NULL,
                 .mask = &r->mask,
                 .lend = lend ? &r->terminal : NULL,
+                .ours = {r->signals, feed_fd(r->feed), feed_catching_fd(r->feed), r->changed.fd},
         };
         int rc;
 

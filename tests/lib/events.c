@@ -45,7 +45,7 @@ static void await(int fd)
         must(poll(&p, 1, PATIENCE_MS) == 1, "nobody comes, or asks");
 }
 
-void events_fake_accept(struct events_fake *e, bool fresh)
+void events_fake_take(struct events_fake *e)
 {
         size_t n = 0;
 
@@ -61,6 +61,11 @@ void events_fake_accept(struct events_fake *e, bool fresh)
                 n += (size_t)got;
         }
         e->request[n] = '\0';
+}
+
+void events_fake_accept(struct events_fake *e, bool fresh)
+{
+        events_fake_take(e);
         events_fake_say(e, "hello",
                         fresh ? ",\"version\":1,\"name\":\"fake\",\"fresh\":true" : ",\"version\":1,\"name\":\"fake\",\"fresh\":false");
 }

@@ -17,7 +17,10 @@ struct events_fake {
 void events_fake_start(struct events_fake *e, const char *dir);
 void events_fake_stop(struct events_fake *e);
 
-/* Take the next connection and its request, and greet it. */
+/* Take the next connection and its request. */
+void events_fake_take(struct events_fake *e);
+
+/* ... and greet it. */
 void events_fake_accept(struct events_fake *e, bool fresh);
 
 void events_fake_hang_up(struct events_fake *e);

@@ -354,10 +354,29 @@ Test(run, the_end_of_the_mount_stops_the_command)
 
 Test(run, a_refusal_is_said)
 {
-        RUN("true", "--postpone");
+        const char *const argv[] = {getenv("DSFS_BIN"), "run", "--socket", runs.events.path, "--postpone", "--", "true", NULL};
+
+        runs.pid = proc_start(argv, 0, "err");
+        events_fake_take(&runs.events);
         events_fake_say(&runs.events, "refused", ",\"error\":\"there is no journal with coherence=strict\"");
         cr_assert_eq(run_end(), 1);
         await_text("err", "no journal with coherence=strict");
+}
+
+/* Once followed, always followed: there may be no place just now. */
+Test(run, a_refusal_later_is_not_the_end)
+{
+        RUN("echo run $DSFS_CHANGED >>log", "--postpone");
+        events_fake_edit(&runs.events, "a");
+        await_text("log", "run a\n");
+        events_fake_hang_up(&runs.events);
+        events_fake_take(&runs.events);
+        events_fake_say(&runs.events, "refused", ",\"error\":\"there are 64 subscribers already\"");
+        events_fake_hang_up(&runs.events);
+        events_fake_accept(&runs.events, false);
+        await_text("err", "64 subscribers already");
+        events_fake_edit(&runs.events, "b");
+        await_text("log", "run b\n");
 }
 
 Test(run, nobody_there_is_no_mount)
