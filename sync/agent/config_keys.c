@@ -54,7 +54,7 @@ static const struct config_key keys[] = {
          "how changes of the source are seen; fanotify needs root"},
         {"prewarm", CONFIG_FLAG, AT(prewarm), NOT_CHECKOUT, "on, off", "on", switches,
          "read names and small files in the background after mounting"},
-        {"replay", CONFIG_FLAG, AT(replay), NOT_CHECKOUT, "on, off", "off", switches,
+        {"replay", CONFIG_FLAG, AT(replay), NOT_CHECKOUT, "on, off", "on", switches,
          "let inotify watchers of the mount hear of the host's edits (needs fanotify)"},
         {"xattr", CONFIG_FLAG, AT(xattr), NOT_CHECKOUT, "on, off", "on", switches, "extended attributes and ACLs"},
         {"readonly", CONFIG_BARE, AT(readonly), NOT_CHECKOUT, "on, off, or no value", "off", switches,

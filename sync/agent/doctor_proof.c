@@ -202,7 +202,7 @@ static int prepare(struct probe *p, char **why)
         rc = write_edit(p->host, EDITS);
         if (rc)
                 return why_set(why, rc, "%s can't be written: %s", p->host, strerror(-rc));
-        rc = run_dsfs(p, (const char *const[]){"dsfs", "mount", p->src, p->mnt, "-o", "prewarm=off,replay=on", NULL});
+        rc = run_dsfs(p, (const char *const[]){"dsfs", "mount", p->src, p->mnt, "-o", "prewarm=off", NULL});
         p->mounted = rc == 0;
         if (rc == 0)
                 return 0;
@@ -250,7 +250,7 @@ static void tell(struct doctor *d, struct probe *p)
                                  "watchers there did not hear of it",
                                  read_ms, EDITS),
                         text_new("%s", geteuid() == 0 ? "dsfs logs, and a report of what it says"
-                                                      : "mount as root with -o replay=on, for that needs fanotify; or let tools poll"));
+                                                      : "mount as root, for that needs fanotify; or let tools poll"));
 }
 
 void doctor_proof(struct doctor *d)

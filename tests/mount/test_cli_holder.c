@@ -176,8 +176,12 @@ Test(cli_holder, sigterm_to_the_holder_ends_both)
 Test(cli_holder, without_its_holder_the_agent_serves_on)
 {
         pid_t holder;
+        json_t *m;
 
-        expect_exit(0, "mount", box.src, place(1), "-o", "replay=on");
+        expect_exit(0, "mount", box.src, place(1));
+        m = status_at(place(1));
+        cr_assert(json_is_true(json_object_get(m, "replay")));
+        json_decref(m);
         holder = (pid_t)number_at(place(1), "holder_pid");
         cr_assert_eq(kill(holder, SIGKILL), 0);
         cr_assert(proc_until(is_gone, &holder));

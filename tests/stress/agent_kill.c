@@ -341,6 +341,8 @@ int main(int argc, char **argv)
                 must(fixture_status(f, "replayed", &n), "status has no replayed");
                 replayed += n;
                 away[i] = kill_once(holder);
+                if (i % 4 == 0)
+                        fixture_wait(f);
         }
         must(fixture_status(f, "restarts", &restarts) && restarts == (int64_t)kills, "status says %lld restarts", (long long)restarts);
         atomic_store(&shared->stop, true);

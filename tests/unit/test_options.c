@@ -38,7 +38,7 @@ Test(options, defaults)
         cr_assert_eq(o.transport, FS_TRANSPORT_AUTO);
         cr_assert_eq(o.watch, WATCH_AUTO);
         cr_assert_eq(o.coherence, ENGINE_COHERENCE_AUTO);
-        cr_assert(o.prewarm && !o.replay && o.xattr && o.squash && !o.readonly);
+        cr_assert(o.prewarm && o.replay && o.xattr && o.squash && !o.readonly);
         cr_assert_eq(o.allow_other, geteuid() == 0);
         cr_assert_eq(o.max_fds, 0);
         cr_assert_null(o.name);
