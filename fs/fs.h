@@ -119,6 +119,9 @@ enum fs_host {
 void fs_host_entry(struct fs_mount *m, const struct ident *dir, const char *name, size_t len, const struct ident *object, unsigned how);
 void fs_host_moved(struct fs_mount *m, const struct ident *dir, const char *name, size_t len, const struct ident *to_dir,
                    const char *to_name, size_t to_len);
+/* Only told, as the others are with no `how`: what was done through the mount was heard there. */
+void fs_tell_moved(struct fs_mount *m, const struct ident *dir, const char *name, size_t len, const struct ident *to_dir,
+                   const char *to_name, size_t to_len);
 /* By the name of it in `dir`; NULL: that isn't known. */
 void fs_host_object(struct fs_mount *m, const struct ident *object, const struct ident *dir, const char *name, size_t len, unsigned how);
 

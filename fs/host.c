@@ -183,6 +183,15 @@ void fs_host_moved(struct fs_mount *m, const struct ident *dir, const char *name
         at_end(m, &to);
 }
 
+void fs_tell_moved(struct fs_mount *m, const struct ident *dir, const char *name, size_t len, const struct ident *to_dir,
+                   const char *to_name, size_t to_len)
+{
+        if (m->overlay)
+                overlay_raise_epoch(m->overlay);
+        fs_tell_entry(m, dir, name, len);
+        fs_tell_entry(m, to_dir, to_name, to_len);
+}
+
 /* Where the kernel knows it, if nobody says by which name it was changed. */
 static void at_believed(struct fs_mount *m, struct at *a, struct node *n)
 {

@@ -139,10 +139,16 @@ bool inject_remove(struct fs_mount *m, fuse_req_t req, struct node *dir, const c
 bool inject_rename(struct fs_mount *m, fuse_req_t req, struct node *dir, const char *name, struct node *to_dir, const char *to_name)
 {
         struct expected e;
+        node_id over;
 
         if (!is_ours(m, req, &e))
                 return false;
         if (e.what != EXPECT_RENAME || !is_name(dir, name, e.dir, e.name) || !is_name(to_dir, to_name, e.to_dir, e.to_name))
+                return refuse(req);
+        /* What the kernel takes to be there is dead to it afterwards: somebody has looked meanwhile, and a directory that lives must not
+         * be. */
+        over = name_belief(m->names, node_id_of(to_dir), to_name, strlen(to_name));
+        if (over != NODE_NONE && over != node_id_of(e.node) && (!e.over || over != node_id_of(e.over)))
                 return refuse(req);
         note_answered(m);
         (void)name_clear(m->names, node_id_of(dir), name, strlen(name));

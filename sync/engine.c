@@ -41,6 +41,8 @@ struct engine {
         unsigned long long taken_ns; /* when the watch read what it tells now; its thread only, as the next */
         uint64_t told_sum;
         struct latency latency;
+        /* Whose thread it was, perhaps: what is told now may be of its number's last owner. The watch's thread only. */
+        const struct fs_mount *perhaps;
 
         struct mutex touch_lock; /* held while `touch` is called */
         struct engine_touch touch GUARDED_BY(touch_lock);
@@ -127,7 +129,7 @@ static void sink_entry(void *arg, const void *origin, const struct watch_name *a
         FOR_EACH_MOUNT(e, m)
         {
                 if (m != origin)
-                        fs_host_entry(m, at->dir, at->name, at->len, object, host_of(how));
+                        fs_host_entry(m, at->dir, at->name, at->len, object, m == e->perhaps ? 0 : host_of(how));
         }
         told(e);
 }
@@ -141,7 +143,7 @@ static void sink_moved(void *arg, const void *origin, const struct watch_name *f
         FOR_EACH_MOUNT(e, m)
         {
                 if (m != origin)
-                        fs_host_moved(m, from->dir, from->name, from->len, to->dir, to->name, to->len);
+                        (m == e->perhaps ? fs_tell_moved : fs_host_moved)(m, from->dir, from->name, from->len, to->dir, to->name, to->len);
                 /* Somebody may have looked where they weren't yet. */
                 if (with_artifacts)
                         fs_tell_all(m);
@@ -157,7 +159,7 @@ static void tell_object(struct engine *e, const void *origin, const struct ident
         FOR_EACH_MOUNT(e, m)
         {
                 if (m != origin)
-                        fs_host_object(m, object, at->dir, at->name, at->len, host_of(how));
+                        fs_host_object(m, object, at->dir, at->name, at->len, m == e->perhaps ? 0 : host_of(how));
         }
         told(e);
 }
@@ -295,6 +297,7 @@ static const void *sink_whose(void *arg, pid_t tid, unsigned long long before_ns
         unsigned long long since_ns = 0;
         const struct fs_mount *m = fs_thread_mount(tid, &since_ns);
 
+        e->perhaps = m;
         if (!m)
                 return NULL;
         *by = WATCH_BY_OURS;
