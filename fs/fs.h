@@ -115,10 +115,10 @@ enum fs_host {
         FS_HOST_ATTRIB = 16,
         FS_HOST_DIRECTORY = 32, /* it is one */
 };
-/* `object` is what stands or stood there, or NULL. */
+/* `object` is what stands or stood there, or NULL; what else `how` says happened to it before it was deleted. */
 void fs_host_entry(struct fs_mount *m, const struct ident *dir, const char *name, size_t len, const struct ident *object, unsigned how);
 void fs_host_moved(struct fs_mount *m, const struct ident *dir, const char *name, size_t len, const struct ident *to_dir,
-                   const char *to_name, size_t to_len);
+                   const char *to_name, size_t to_len, const struct ident *object, unsigned how);
 /* Only told, as the others are with no `how`: what was done through the mount was heard there. */
 void fs_tell_moved(struct fs_mount *m, const struct ident *dir, const char *name, size_t len, const struct ident *to_dir,
                    const char *to_name, size_t to_len);

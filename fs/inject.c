@@ -112,15 +112,6 @@ static int open_on(const struct fs_mount *m, int dirfd, const char *path, unsign
         return fd < 0 ? -errno : fd;
 }
 
-static int open_dir(struct fs_mount *m, struct node *dir) REQUIRES(m->injector->busy)
-{
-        char buf[PATH_MAX];
-        const char *path = path_of(m, dir, buf);
-        int root = path ? open_root(m, m->injector) : -ENOENT;
-
-        return root < 0 ? root : open_on(m, root, path, O_PATH | O_DIRECTORY);
-}
-
 static void expect(struct fs_mount *m, const struct expected *e)
 {
         struct injector *i = m->injector;
@@ -143,6 +134,37 @@ static bool expected_came(struct fs_mount *m)
         i->expected = (struct expected){0};
         mutex_unlock(&i->lock);
         return answered;
+}
+
+/* The directory that there isn't, with a reference. */
+static struct node *elsewhere(struct fs_mount *m)
+{
+        static const struct ident nobody = {.how = IDENT_STAT, .len = sizeof(ELSEWHERE) - 1, .type = -1, .bytes = ELSEWHERE};
+
+        return node_intern(m->nodes, &nobody, S_IFDIR, 0);
+}
+
+static int open_elsewhere(struct fs_mount *m, struct node *n) REQUIRES(m->injector->busy)
+{
+        const struct expected e = {.what = EXPECT_ELSEWHERE, .elsewhere = n};
+        int root = n ? open_root(m, m->injector) : -ENOMEM;
+        int fd;
+
+        if (root < 0)
+                return root;
+        expect(m, &e);
+        fd = open_on(m, root, ELSEWHERE, O_PATH | O_DIRECTORY);
+        (void)expected_came(m);
+        return fd;
+}
+
+static int open_dir(struct fs_mount *m, struct node *dir) REQUIRES(m->injector->busy)
+{
+        char buf[PATH_MAX];
+        const char *path = path_of(m, dir, buf);
+        int root = path ? open_root(m, m->injector) : -ENOENT;
+
+        return root < 0 ? root : open_on(m, root, path, O_PATH | O_DIRECTORY);
 }
 
 /*
@@ -170,9 +192,41 @@ static bool counted(struct fs_mount *m, bool done)
         return done;
 }
 
-bool inject_created(struct fs_mount *m, struct node *dir, const char *name, struct node *n, const struct stat *st)
+/* Another name of a file, as the kernel knows it: only a link tells those who watch the file itself. */
+static bool find_other(struct fs_mount *m, const struct node *dir, const char *name, struct node *n, struct node **other, char *text)
 {
-        const struct expected e = {.what = EXPECT_CREATE, .dir = dir, .name = name, .node = n, .st = *st};
+        node_id id;
+
+        for (unsigned nth = 0; (id = name_of_node(m->names, n, nth, text)) != NODE_NONE; nth++) {
+                if (name_belief(m->names, id, text, strlen(text)) != node_id_of(n) || (id == node_id_of(dir) && strcmp(text, name) == 0))
+                        continue;
+                *other = node_hold(m->nodes, id);
+                return *other != NULL;
+        }
+        return false;
+}
+
+static int make_link(struct fs_mount *m, int fd, const struct expected *e) REQUIRES(m->injector->busy)
+{
+        char text[NAME_BYTES_MAX + 1];
+        struct node *other = NULL;
+        CLEANUP_FD int from = -1;
+        int rc = -ENOENT;
+
+        if (!find_other(m, e->at.dir, e->at.name, e->at.n, &other, text))
+                return rc;
+        from = open_dir(m, other);
+        if (from >= 0) {
+                expect(m, e);
+                rc = linkat(from, text, fd, e->at.name, 0) < 0 ? -errno : 0;
+        }
+        mount_forget(m, other, 1);
+        return rc;
+}
+
+bool inject_created(struct fs_mount *m, struct node *dir, const char *name, struct node *n, const struct stat *st, bool stays)
+{
+        const struct expected e = {.what = EXPECT_CREATE, .at = {dir, name, n, *st}, .stays = stays};
         bool done = false;
         int rc = -EEXIST;
 
@@ -185,6 +239,10 @@ bool inject_created(struct fs_mount *m, struct node *dir, const char *name, stru
                 /* Who has looked at the name since it was made has it already: it has to be new to the kernel. */
                 for (int i = 0; fd >= 0 && rc == -EEXIST && i < TRIES; i++) {
                         (void)fuse_lowlevel_notify_inval_entry(m->session, node_id_of(dir), name, strlen(name));
+                        rc = stays && !S_ISDIR(st->st_mode) && st->st_nlink > 1 ? make_link(m, fd, &e) : -ENOENT;
+                        done = expected_came(m) && rc == 0;
+                        if (rc == 0 || rc == -EEXIST)
+                                continue;
                         expect(m, &e);
                         rc = make(fd, name, st->st_mode);
                         done = expected_came(m) && rc == 0;
@@ -194,9 +252,9 @@ bool inject_created(struct fs_mount *m, struct node *dir, const char *name, stru
         return counted(m, done);
 }
 
-bool inject_deleted(struct fs_mount *m, struct node *dir, const char *name, struct node *n)
+bool inject_deleted(struct fs_mount *m, struct node *dir, const char *name, struct node *n, const struct stat *st)
 {
-        const struct expected e = {.what = EXPECT_DELETE, .dir = dir, .name = name, .node = n};
+        const struct expected e = {.what = EXPECT_DELETE, .at = {dir, name, n, *st}};
         bool done = false;
 
         if (!may_inject(m))
@@ -215,28 +273,57 @@ bool inject_deleted(struct fs_mount *m, struct node *dir, const char *name, stru
         return counted(m, done);
 }
 
-bool inject_renamed(struct fs_mount *m, struct node *dir, const char *name, struct node *to_dir, const char *to_name, struct node *n,
-                    struct node *over)
+static int open_end(struct fs_mount *m, const struct inject_end *end, struct node *none) REQUIRES(m->injector->busy)
 {
+        return end->dir ? open_dir(m, end->dir) : open_elsewhere(m, none);
+}
+
+bool inject_renamed(struct fs_mount *m, const struct inject_end *from, const struct inject_end *to, bool exchange)
+{
+        struct node *none = m->injector && (!from->dir || !to->dir) ? elsewhere(m) : NULL;
         const struct expected e = {
-                .what = EXPECT_RENAME, .dir = dir, .name = name, .to_dir = to_dir, .to_name = to_name, .node = n, .over = over};
+                .what = EXPECT_RENAME,
+                .at = {from->dir ? from->dir : none, from->name, from->n, from->st},
+                .to = {to->dir ? to->dir : none, to->name, to->n, to->st},
+                .elsewhere = none,
+                .exchange = exchange,
+        };
         bool done = false;
 
         if (!may_inject(m))
                 return false;
         mutex_lock(&m->injector->busy);
         {
-                CLEANUP_FD int from = open_dir(m, dir);
-                CLEANUP_FD int to = open_dir(m, to_dir);
+                CLEANUP_FD int out = open_end(m, from, none);
+                CLEANUP_FD int in = open_end(m, to, none);
 
-                if (from >= 0 && to >= 0) {
+                if (out >= 0 && in >= 0) {
                         expect(m, &e);
-                        done = renameat(from, name, to, to_name) == 0;
+                        done = renameat2(out, from->name, in, to->name, exchange ? RENAME_EXCHANGE : 0) == 0;
                         done = expected_came(m) && done;
                 }
         }
         mutex_unlock(&m->injector->busy);
+        /* There it is forgotten at once. */
+        if (done && !to->dir)
+                (void)fuse_lowlevel_notify_inval_entry(m->session, node_id_of(none), to->name, strlen(to->name));
+        if (none)
+                mount_forget(m, none, 1);
         return counted(m, done);
+}
+
+void inject_note_swapped(struct fs_mount *m, const struct ident *object)
+{
+        m->injector->swapped = *object;
+        m->injector->has_swapped = true;
+}
+
+bool inject_was_swapped(struct fs_mount *m, const struct ident *object)
+{
+        bool was = m->injector->has_swapped && object && ident_equal(object, &m->injector->swapped);
+
+        m->injector->has_swapped = false;
+        return was;
 }
 
 /* As a writer would: opened, changed, closed. Where opening it for writing is refused, at least changed. */
@@ -256,9 +343,9 @@ static bool touch_file(struct fs_mount *m, int dirfd, const char *name, const st
         return !(how & FS_HOST_ATTRIB) || utimensat(fd, "", both, AT_EMPTY_PATH) == 0;
 }
 
-bool inject_touched(struct fs_mount *m, struct node *dir, const char *name, struct node *n, const struct stat *st, unsigned how)
+bool inject_touched(struct fs_mount *m, struct node *dir, const char *name, struct node *n, const struct stat *st, unsigned how, bool stays)
 {
-        const struct expected e = {.what = EXPECT_SETATTR, .node = n};
+        const struct expected e = {.what = EXPECT_SETATTR, .at = {dir, name, n, *st}, .stays = stays};
         bool done = false;
 
         if (!may_inject(m))

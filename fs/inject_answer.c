@@ -39,86 +39,109 @@ static void note_answered(struct fs_mount *m)
         mutex_unlock(&m->injector->lock);
 }
 
-static bool is_name(const struct node *dir, const char *name, const struct node *expected_dir, const char *expected)
+static bool is_name(const struct node *dir, const char *name, const struct expected_name *e)
 {
-        return dir == expected_dir && strcmp(name, expected) == 0;
+        return dir == e->dir && e->name && strcmp(name, e->name) == 0;
 }
 
-/* What is gone has the attributes that it had, as far as they are known. */
-static void attr_of_gone(struct fs_mount *m, struct node *n, struct stat *st)
+/* Does the kernel believe of the name what is expected of it? Somebody may have been quicker; and what it takes to be removed, or replaced,
+ * is dead to it afterwards, which a directory that lives must not be. */
+static bool is_believed(struct fs_mount *m, const struct expected *e, const struct expected_name *at)
 {
-        if (entry_attr(m, n, st) == 0)
-                return;
-        memset(st, 0, sizeof(*st));
-        st->st_ino = (ino_t)node_id_of(n);
-        st->st_mode = n->type | (S_ISDIR(n->type) ? 0755 : 0644);
-        st->st_nlink = 1;
+        node_id is = name_belief(m->names, node_id_of(at->dir), at->name, strlen(at->name));
+
+        return at->dir == e->elsewhere || is == (at->n ? node_id_of(at->n) : NODE_NONE);
 }
 
 /* The kernel takes a reference, if the answer reaches it. */
-static void answer_node(struct fs_mount *m, fuse_req_t req, struct node *n, const struct stat *st)
+static void answer_node(struct fs_mount *m, fuse_req_t req, const struct expected *e, const struct expected_name *at, double timeout)
 {
-        struct fuse_entry_param e = {.attr = *st};
-        struct node *held = node_hold(m->nodes, node_id_of(n));
+        struct fuse_entry_param entry = {.attr = at->st, .ino = node_id_of(at->n), .entry_timeout = timeout};
+        struct node *held = node_hold(m->nodes, entry.ino);
 
         if (!held) {
                 fuse_reply_err(req, EIO);
                 return;
         }
-        e.ino = node_id_of(n);
-        e.entry_timeout = m->timeout;
-        e.attr_timeout = 0;
-        entry_reply(req, m, 0, &e);
+        if (at->dir != e->elsewhere)
+                (void)name_set(m->names, node_id_of(at->dir), at->name, strlen(at->name), at->n);
+        entry_reply(req, m, 0, &entry);
 }
 
-static void answer_gone(struct fs_mount *m, fuse_req_t req, struct node *dir, const char *name, struct node *n)
-{
-        struct stat st;
-
-        attr_of_gone(m, n, &st);
-        (void)name_set(m->names, node_id_of(dir), name, strlen(name), n);
-        answer_node(m, req, n, &st);
-}
-
-static void answer_nothing(fuse_req_t req, struct fs_mount *m)
+static void answer_lookup(struct fs_mount *m, fuse_req_t req, const struct expected *e, const struct expected_name *at)
 {
         static const struct fuse_entry_param none;
 
+        if (at->n) {
+                answer_node(m, req, e, at, 0);
+                return;
+        }
+        (void)name_clear(m->names, node_id_of(at->dir), at->name, strlen(at->name));
         entry_reply(req, m, 0, &none);
+}
+
+/* It is only ever used by who asks now, so that nothing is asked about it again. */
+static void answer_elsewhere(struct fs_mount *m, fuse_req_t req, struct node *n)
+{
+        struct fuse_entry_param e = {.ino = node_id_of(n), .attr_timeout = m->timeout};
+        struct node *held = node_hold(m->nodes, e.ino);
+
+        if (!held) {
+                fuse_reply_err(req, EIO);
+                return;
+        }
+        e.attr = (struct stat){.st_ino = (ino_t)e.ino, .st_mode = S_IFDIR | 0700, .st_nlink = 2};
+        entry_reply(req, m, 0, &e);
 }
 
 bool inject_lookup(struct fs_mount *m, fuse_req_t req, struct node *dir, const char *name)
 {
+        static const struct fuse_entry_param none;
         struct expected e;
 
         if (!is_ours(m, req, &e))
                 return false;
-        if (e.what == EXPECT_CREATE && is_name(dir, name, e.dir, e.name))
-                answer_nothing(req, m);
-        else if ((e.what == EXPECT_DELETE || e.what == EXPECT_RENAME) && is_name(dir, name, e.dir, e.name))
-                answer_gone(m, req, dir, name, e.node);
-        else if (e.what == EXPECT_RENAME && is_name(dir, name, e.to_dir, e.to_name) && e.over)
-                answer_gone(m, req, dir, name, e.over);
-        else if (e.what == EXPECT_RENAME && is_name(dir, name, e.to_dir, e.to_name))
-                answer_nothing(req, m);
+        if (e.elsewhere && node_id_of(dir) == NODE_ROOT && strcmp(name, ELSEWHERE) == 0)
+                answer_elsewhere(m, req, e.elsewhere);
+        else if (e.what == EXPECT_CREATE && is_name(dir, name, &e.at))
+                entry_reply(req, m, 0, &none);
+        else if ((e.what == EXPECT_DELETE || e.what == EXPECT_RENAME || (e.what == EXPECT_SETATTR && !e.stays)) &&
+                 is_name(dir, name, &e.at))
+                answer_lookup(m, req, &e, &e.at);
+        else if (e.what == EXPECT_RENAME && is_name(dir, name, &e.to))
+                answer_lookup(m, req, &e, &e.to);
         else
                 return false;
         return true;
 }
 
+static void answer_created(struct fs_mount *m, fuse_req_t req, const struct expected *e)
+{
+        note_answered(m);
+        answer_node(m, req, e, &e->at, e->stays ? m->timeout : 0);
+}
+
 bool inject_make(struct fs_mount *m, fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-        struct node *dir;
         struct expected e;
 
         if (!is_ours(m, req, &e))
                 return false;
-        dir = mount_node(m, parent);
-        if (e.what != EXPECT_CREATE || !is_name(dir, name, e.dir, e.name))
+        if (e.what != EXPECT_CREATE || !is_name(mount_node(m, parent), name, &e.at))
                 return refuse(req);
-        note_answered(m);
-        (void)name_set(m->names, node_id_of(dir), name, strlen(name), e.node);
-        answer_node(m, req, e.node, &e.st);
+        answer_created(m, req, &e);
+        return true;
+}
+
+bool inject_link(struct fs_mount *m, fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
+{
+        struct expected e;
+
+        if (!is_ours(m, req, &e))
+                return false;
+        if (e.what != EXPECT_CREATE || mount_node(m, ino) != e.at.n || !is_name(mount_node(m, parent), name, &e.at))
+                return refuse(req);
+        answer_created(m, req, &e);
         return true;
 }
 
@@ -128,7 +151,7 @@ bool inject_remove(struct fs_mount *m, fuse_req_t req, struct node *dir, const c
 
         if (!is_ours(m, req, &e))
                 return false;
-        if (e.what != EXPECT_DELETE || !is_name(dir, name, e.dir, e.name))
+        if (e.what != EXPECT_DELETE || !is_name(dir, name, &e.at) || !is_believed(m, &e, &e.at))
                 return refuse(req);
         note_answered(m);
         (void)name_clear(m->names, node_id_of(dir), name, strlen(name));
@@ -136,43 +159,58 @@ bool inject_remove(struct fs_mount *m, fuse_req_t req, struct node *dir, const c
         return true;
 }
 
+static void note_name(struct fs_mount *m, const struct expected *e, const struct expected_name *at, struct node *n)
+{
+        if (at->dir == e->elsewhere)
+                return;
+        if (n)
+                (void)name_set(m->names, node_id_of(at->dir), at->name, strlen(at->name), n);
+        else
+                (void)name_clear(m->names, node_id_of(at->dir), at->name, strlen(at->name));
+}
+
 bool inject_rename(struct fs_mount *m, fuse_req_t req, struct node *dir, const char *name, struct node *to_dir, const char *to_name)
 {
         struct expected e;
-        node_id over;
 
         if (!is_ours(m, req, &e))
                 return false;
-        if (e.what != EXPECT_RENAME || !is_name(dir, name, e.dir, e.name) || !is_name(to_dir, to_name, e.to_dir, e.to_name))
-                return refuse(req);
-        /* What the kernel takes to be there is dead to it afterwards: somebody has looked meanwhile, and a directory that lives must not
-         * be. */
-        over = name_belief(m->names, node_id_of(to_dir), to_name, strlen(to_name));
-        if (over != NODE_NONE && over != node_id_of(e.node) && (!e.over || over != node_id_of(e.over)))
+        if (e.what != EXPECT_RENAME || !is_name(dir, name, &e.at) || !is_name(to_dir, to_name, &e.to) || !is_believed(m, &e, &e.at) ||
+            !is_believed(m, &e, &e.to))
                 return refuse(req);
         note_answered(m);
-        (void)name_clear(m->names, node_id_of(dir), name, strlen(name));
-        (void)name_set(m->names, node_id_of(to_dir), to_name, strlen(to_name), e.node);
+        note_name(m, &e, &e.at, e.exchange ? e.to.n : NULL);
+        note_name(m, &e, &e.to, e.at.n);
         fuse_reply_err(req, 0);
+        return true;
+}
+
+bool inject_getattr(struct fs_mount *m, fuse_req_t req, struct node *n)
+{
+        struct expected e;
+
+        if (!is_ours(m, req, &e) || n != e.at.n || e.stays)
+                return false;
+        fuse_reply_attr(req, &e.at.st, 0);
         return true;
 }
 
 bool inject_setattr(struct fs_mount *m, fuse_req_t req, struct node *n)
 {
         struct expected e;
-        struct stat st;
-        int rc;
+        int rc = 0;
 
         if (!is_ours(m, req, &e))
                 return false;
-        if (e.what != EXPECT_SETATTR || n != e.node)
+        if (e.what != EXPECT_SETATTR || n != e.at.n)
                 return refuse(req);
         note_answered(m);
-        rc = entry_attr(m, n, &st);
+        if (e.stays)
+                rc = entry_attr(m, n, &e.at.st);
         if (rc < 0)
                 fuse_reply_err(req, -rc);
         else
-                fuse_reply_attr(req, &st, 0);
+                fuse_reply_attr(req, &e.at.st, 0);
         return true;
 }
 
@@ -187,7 +225,7 @@ bool inject_open(struct fs_mount *m, fuse_req_t req, const struct node *n, struc
 
         if (!is_ours(m, req, &e))
                 return false;
-        if (e.what != EXPECT_SETATTR || n != e.node || backing_is_open(m, n))
+        if (e.what != EXPECT_SETATTR || n != e.at.n || backing_is_open(m, n))
                 return refuse(req);
         fi->fh = OPEN_HANDLE;
         fi->direct_io = 1;

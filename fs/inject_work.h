@@ -13,17 +13,30 @@
 
 enum expect {
         EXPECT_NOTHING,
+        EXPECT_ELSEWHERE, /* the way there */
         EXPECT_CREATE,
         EXPECT_DELETE,
         EXPECT_RENAME,
         EXPECT_SETATTR,
 };
 
+/* A name that nobody can have but us: a directory in the mount's root, where things come from that come from outside, and go. */
+#define ELSEWHERE "\001dsfs-elsewhere"
+
+/* What a name is to stand for, with references of who injects. */
+struct expected_name {
+        struct node *dir;
+        const char *name;
+        struct node *n; /* NULL: nothing */
+        struct stat st;
+};
+
 struct expected {
         enum expect what;
-        struct node *dir, *to_dir, *node, *over; /* with references of who injects */
-        const char *name, *to_name;
-        struct stat st; /* of what is created */
+        struct expected_name at, to; /* `to`: of a rename */
+        struct node *elsewhere;      /* or NULL */
+        bool exchange;
+        bool stays; /* `at` is what is there; else nobody is to keep the answer, and what it says is in at.st */
         bool answered;
 };
 
@@ -35,4 +48,7 @@ struct injector {
         /* Innermost. */
         struct mutex lock;
         struct expected expected GUARDED_BY(lock);
+        /* The watch's thread only. */
+        struct ident swapped;
+        bool has_swapped;
 };

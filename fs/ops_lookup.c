@@ -84,11 +84,14 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         struct fs_mount *m = worker_serve(req, OP_GETATTR);
         struct node *n = mount_node(m, ino);
         struct stat st;
-        int rc = n ? entry_attr(m, n, &st) : -ESTALE;
+        int rc;
 
         (void)fi;
         if (!n && own_getattr(m, req, ino))
                 return;
+        if (n && inject_getattr(m, req, n))
+                return;
+        rc = n ? entry_attr(m, n, &st) : -ESTALE;
         if (rc < 0)
                 fuse_reply_err(req, -rc);
         else

@@ -146,8 +146,11 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *n
         struct making k;
         struct held h;
         struct node *n = NULL;
-        int rc = making_begin(&k, req, OP_LINK, newparent, newname, false);
+        int rc;
 
+        if (inject_link(fuse_req_userdata(req), req, ino, newparent, newname))
+                return;
+        rc = making_begin(&k, req, OP_LINK, newparent, newname, false);
         if (rc == 0) {
                 n = mount_node(k.m, ino);
                 rc = n ? reach(k.m, n, SLOT_PATH, &h) : own_is(ino) ? -EXDEV : -ESTALE;

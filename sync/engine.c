@@ -134,7 +134,8 @@ static void sink_entry(void *arg, const void *origin, const struct watch_name *a
         told(e);
 }
 
-static void sink_moved(void *arg, const void *origin, const struct watch_name *from, const struct watch_name *to)
+static void sink_moved(void *arg, const void *origin, const struct watch_name *from, const struct watch_name *to,
+                       const struct ident *object, unsigned how)
 {
         struct engine *e = arg;
         struct overlay *o = origin ? NULL : atomic_load(&e->overlay);
@@ -143,7 +144,9 @@ static void sink_moved(void *arg, const void *origin, const struct watch_name *f
         FOR_EACH_MOUNT(e, m)
         {
                 if (m != origin)
-                        (m == e->perhaps ? fs_tell_moved : fs_host_moved)(m, from->dir, from->name, from->len, to->dir, to->name, to->len);
+                        m == e->perhaps
+                                ? fs_tell_moved(m, from->dir, from->name, from->len, to->dir, to->name, to->len)
+                                : fs_host_moved(m, from->dir, from->name, from->len, to->dir, to->name, to->len, object, host_of(how));
                 /* Somebody may have looked where they weren't yet. */
                 if (with_artifacts)
                         fs_tell_all(m);

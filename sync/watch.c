@@ -55,16 +55,17 @@ void watch_tell_entry(struct watch_core *c, const struct watch_name *at, const s
         c->sink.entry(c->arg, c->origin, at, object, how);
 }
 
-void watch_tell_moved(struct watch_core *c, const struct watch_name *from, const struct watch_name *to)
+void watch_tell_moved(struct watch_core *c, const struct watch_name *from, const struct watch_name *to, const struct ident *object,
+                      unsigned how)
 {
         if (!c->sink.moved) {
-                watch_tell_entry(c, from, NULL, WATCH_DELETED);
-                watch_tell_entry(c, to, NULL, WATCH_CREATED);
+                watch_tell_entry(c, from, object, WATCH_DELETED | how);
+                watch_tell_entry(c, to, object, WATCH_CREATED | how);
                 return;
         }
         c->content_told = false;
         atomic_fetch_add_explicit(&c->events, 1, memory_order_relaxed);
-        c->sink.moved(c->arg, c->origin, from, to);
+        c->sink.moved(c->arg, c->origin, from, to, object, how);
 }
 
 void watch_tell_content(struct watch_core *c, const struct ident *file, const struct watch_name *at, unsigned how)

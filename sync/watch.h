@@ -55,10 +55,12 @@ struct watch_name {
 struct watch_sink {
         /* Events have been read from the kernel just now, at `ns` (clock_now_ns()); what follows tells of them. May be NULL. */
         void (*taken)(void *arg, unsigned long long ns);
-        /* The entry was created, deleted, renamed from or renamed to; `object` is what it is or was, or NULL: that isn't known. */
+        /* The entry was created, deleted, renamed from or renamed to; `object` is what it is or was, or NULL: that isn't known. Of what was
+         * deleted, `how` says as well what else happened to it. */
         void (*entry)(void *arg, const void *origin, const struct watch_name *at, const struct ident *object, unsigned how);
         /* One was renamed, perhaps over another. NULL: each of its names is told as an entry. */
-        void (*moved)(void *arg, const void *origin, const struct watch_name *from, const struct watch_name *to);
+        void (*moved)(void *arg, const void *origin, const struct watch_name *from, const struct watch_name *to, const struct ident *object,
+                      unsigned how);
         /* (`at`, in this and the next: the name by which it was done; NULL: it isn't known.) The file's bytes changed, and so its
          * attributes (or it was closed after writing, which is all that shows of a store through a mapping; or inotify can't tell). Of a
          * directory: any of its entries, for it came, perhaps came back, from where we don't see. */

@@ -61,7 +61,8 @@ extern const struct watch_ops watch_inotify_ops;
 
 /* For backends: count and hand on to the sink. */
 void watch_tell_entry(struct watch_core *c, const struct watch_name *at, const struct ident *object, unsigned how);
-void watch_tell_moved(struct watch_core *c, const struct watch_name *from, const struct watch_name *to);
+void watch_tell_moved(struct watch_core *c, const struct watch_name *from, const struct watch_name *to, const struct ident *object,
+                      unsigned how);
 void watch_tell_content(struct watch_core *c, const struct ident *file, const struct watch_name *at, unsigned how);
 void watch_tell_attr(struct watch_core *c, const struct ident *object, const struct watch_name *at, unsigned how);
 void watch_tell_touched(struct watch_core *c, const struct ident *dir, const char *path, const char *name, size_t len);

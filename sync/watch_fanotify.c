@@ -118,7 +118,7 @@ static void tell_places(struct watch_core *c, const struct told *t)
                 tell_touched(c, &t->new, t->new_name);
 }
 
-static void tell_names(struct watch_core *c, uint64_t mask, const struct told *t)
+static void tell_names(struct watch_core *c, uint64_t mask, const struct told *t, unsigned touches)
 {
         const struct watch_name at = {&t->dir, t->dir_name, t->dir_name ? strlen(t->dir_name) : 0};
         const struct watch_name from = {&t->old, t->old_name, t->has_old ? strlen(t->old_name) : 0};
@@ -130,9 +130,9 @@ static void tell_names(struct watch_core *c, uint64_t mask, const struct told *t
 
         /* Of one name several may be told at once, in no order that is known: what is there now decides. */
         if (t->has_dir && t->dir_name && how)
-                watch_tell_entry(c, &at, object, how | dir);
+                watch_tell_entry(c, &at, object, how | dir | touches);
         if (t->has_old && t->has_new)
-                watch_tell_moved(c, &from, &to);
+                watch_tell_moved(c, &from, &to, object, dir);
         else if (t->has_old)
                 watch_tell_entry(c, &from, object, WATCH_DELETED | dir);
         else if (t->has_new)
@@ -145,12 +145,18 @@ static void tell_event(struct watch_core *c, uint64_t mask, const struct told *t
         /* A link that came or went is told without a name, and no directory's watcher hears of it. */
         const struct watch_name *at = t->has_dir && t->dir_name ? &named : NULL;
 
-        tell_names(c, mask, t);
+        unsigned touches = (mask & FAN_MODIFY ? WATCH_MODIFIED : 0) | (mask & FAN_CLOSE_WRITE ? WATCH_CLOSED : 0) |
+                           ((mask & FAN_ATTRIB) && t->has_dir ? WATCH_ATTRIB : 0);
+        bool deleted = at && (mask & FAN_DELETE);
+
+        /* What happened to it before it was deleted is told in one, for there is no other time to replay it. */
+        tell_names(c, mask, t, deleted ? touches : 0);
+        if (deleted)
+                touches = 0;
         if (t->has_object && (mask & (FAN_MODIFY | FAN_CLOSE_WRITE)))
-                watch_tell_content(c, &t->object, at,
-                                   (mask & FAN_MODIFY ? WATCH_MODIFIED : 0) | (mask & FAN_CLOSE_WRITE ? WATCH_CLOSED : 0));
-        if (t->has_object && (mask & (FAN_ATTRIB | FAN_RENAME)))
-                watch_tell_attr(c, &t->object, at, (mask & FAN_ATTRIB) && t->has_dir ? WATCH_ATTRIB : 0);
+                watch_tell_content(c, &t->object, at, touches);
+        else if (t->has_object && (mask & (FAN_ATTRIB | FAN_RENAME)))
+                watch_tell_attr(c, &t->object, at, touches);
 }
 
 /* Whether nobody has to be told of what this thread did; else c->origin is set. */

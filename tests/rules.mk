@@ -5,6 +5,7 @@
 #   ARTIFACT_TESTS                     of these, what is generated in a checkout: make check-artifacts
 #   STRESS       tests/stress/*.c      plain programs (exit status 0 is success), which ThreadSanitizer can run too
 #   CONFORM_SRCS tests/conform/*.c     one plain program
+#   FIDELITY_SRCS tests/fidelity/*.c   another
 #   TEST_LIB_SRCS                      fakes and helpers that all of them link
 
 TEST_LIB_OBJS := $(TEST_LIB_SRCS:%.c=$(OUT)/%.o)
@@ -15,7 +16,9 @@ ARTIFACT_PROGS := $(patsubst %.c,$(OUT)/%,$(ARTIFACT_TESTS))
 STRESS_PROGS := $(STRESS:%.c=$(OUT)/%)
 CONFORM := $(OUT)/tests/conform/conform
 CONFORM_OBJS := $(CONFORM_SRCS:%.c=$(OUT)/%.o)
-PROG_OBJS := $(CRITERION_PROGS:=.o) $(E2E_PROGS:=.o) $(ARTIFACT_PROGS:=.o) $(STRESS_PROGS:=.o) $(CONFORM_OBJS)
+FIDELITY := $(OUT)/tests/fidelity/fidelity
+FIDELITY_OBJS := $(FIDELITY_SRCS:%.c=$(OUT)/%.o)
+PROG_OBJS := $(CRITERION_PROGS:=.o) $(E2E_PROGS:=.o) $(ARTIFACT_PROGS:=.o) $(STRESS_PROGS:=.o) $(CONFORM_OBJS) $(FIDELITY_OBJS)
 
 $(OUT)/libtests.a: $(TEST_LIB_OBJS)
 	@rm -f $@
@@ -30,12 +33,15 @@ $(CRITERION_PROGS) $(E2E_PROGS) $(ARTIFACT_PROGS) $(STRESS_PROGS): $(OUT)/%: $(O
 $(CONFORM): $(CONFORM_OBJS) $(TEST_LIB) $(LIB)
 	$(LINK)
 
+$(FIDELITY): $(FIDELITY_OBJS) $(TEST_LIB) $(LIB)
+	$(LINK)
+
 # All that the tests need, built; they find the binary by DSFS_BIN.
 RUN_TESTS = DSFS_BIN='$(abspath $(OUT)/dsfs)' VARIANT='$(VARIANT)' tests/run
 # As many jobs as there are processors, unless the caller said how many.
 JOBS = $(if $(findstring j,$(firstword -$(MAKEFLAGS)))$(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
-tests: $(OUT)/dsfs $(BUILD)/dsfs-client $(CRITERION_PROGS) $(E2E_PROGS) $(ARTIFACT_PROGS) $(STRESS_PROGS) $(CONFORM) $(BENCH_BINS) ## build the binary and all test and benchmark programs
+tests: $(OUT)/dsfs $(BUILD)/dsfs-client $(CRITERION_PROGS) $(E2E_PROGS) $(ARTIFACT_PROGS) $(STRESS_PROGS) $(CONFORM) $(FIDELITY) $(BENCH_BINS) ## build the binary and all test and benchmark programs
 	@:
 
 check: ## install what is missing, build, run every test that needs no container
@@ -44,10 +50,14 @@ check: ## install what is missing, build, run every test that needs no container
 	@$(MAKE) --no-print-directory check-built
 
 # SHORT=1 leaves out those that take long and mostly run other programs' code, for a second run under a sanitizer.
-LONG_PROGS = $(patsubst %,$(OUT)/tests/mount/test_%,fds git leavings) $(CONFORM)
+LONG_PROGS = $(patsubst %,$(OUT)/tests/mount/test_%,fds git leavings) $(CONFORM) $(FIDELITY)
 
 check-built:
-	DSFS_CONFORM=quick $(RUN_TESTS) $(filter-out $(if $(SHORT),$(LONG_PROGS)),$(CRITERION_PROGS) $(STRESS_PROGS) $(CONFORM))
+	DSFS_CONFORM=quick $(RUN_TESTS) $(filter-out $(if $(SHORT),$(LONG_PROGS)),$(CRITERION_PROGS) $(STRESS_PROGS) $(CONFORM) $(FIDELITY))
+
+# What is heard, not what was committed: a new table says in the commit what has changed.
+fidelity: $(OUT)/dsfs $(FIDELITY) ## write packaging/manual/fidelity.md: what watchers of a mount hear of the host's edits
+	DSFS_BIN='$(abspath $(OUT)/dsfs)' $(FIDELITY) --write
 
 # `make check` has a part of it (DSFS_CONFORM=quick).
 check-conform: $(OUT)/dsfs $(CONFORM) ## every call on every kind of file, in the mount and in its backing, in all combinations
@@ -102,4 +112,4 @@ check-stress-built:
 -include $(PROG_OBJS:.o=.d) $(TEST_LIB_OBJS:.o=.d)
 
 .SECONDARY: $(PROG_OBJS)
-.PHONY: tests check check-built check-unit check-mount check-data check-e2e check-artifacts stress check-asan check-tsan build-stress check-stress-built check-conform soak
+.PHONY: tests check check-built check-unit check-mount check-data check-e2e check-artifacts stress check-asan check-tsan build-stress check-stress-built check-conform fidelity soak
