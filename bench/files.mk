@@ -9,6 +9,7 @@ BENCH := \
 
 BENCH_SRCS := \
 	bench/apart.c \
+	bench/heard.c \
 	bench/options.c \
 	bench/peer.c \
 	bench/place.c \

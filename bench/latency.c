@@ -1,6 +1,7 @@
 /*
- * bench-latency: from an edit on the host until its bytes are readable through the mount. One process edits the source, another spins on
- * the mount from the other CPU; the clock starts before the edit's system call, and the machine is idle between edits.
+ * bench-latency: from an edit on the host until its bytes are readable through the mount, and until an inotify watcher of the mount hears
+ * of it (bench/heard.c); and a storm. One process edits the source, another spins on the mount from the other CPU; the clock starts before
+ * the edit's system call, and the machine is idle between edits.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/heard.h"
 #include "bench/options.h"
 #include "bench/place.h"
 #include "bench/report.h"
@@ -243,7 +245,8 @@ static int job(const struct options *o, const struct place *place)
         host = open(source, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (write_number(host, "overwritten", O_CREAT, 0) || write_number(host, "replaced", O_CREAT, 0))
                 return 1;
-        if (side_init(&s, o, place->top, "dsfs", "dsfs", !o->self) || side_open(&s, source) || side_prewarm(&s, begin, &seconds))
+        if (side_init(&s, o, place->top, "dsfs", "dsfs", !o->self) || side_open_with(&s, source, "replay=on") ||
+            side_prewarm(&s, begin, &seconds))
                 return 1;
         status = side_status(&s);
         machine = report_machine(o, place, json_string_value(json_object_get(status, "transport")));
@@ -253,6 +256,10 @@ static int job(const struct options *o, const struct place *place)
         stay_on_cpu((unsigned)sysconf(_SC_NPROCESSORS_ONLN) - 1);
         err = run_kinds(o, host, mount, entries, &ok);
         fd_close(&mount);
+        if (!err && options_wants(o, "event") && !heard_measure(o, &s, source, entries, &ok))
+                err = -EIO;
+        if (!err && options_wants(o, "storm") && !heard_storm(o, &s, source, entries, &ok))
+                err = -EIO;
         side_close(&s);
         return !report_write(o, machine, entries) || err || (o->strict && !ok);
 }

@@ -16,7 +16,7 @@ bench-smoke: all $(OUT)/bench/bench ## does the benchmark program work? one roun
 bench-quick: all $(OUT)/bench/quick ## everyday work through dsfs against a bind mount, at most 3 minutes
 	DSFS_BIN='$(or $(DSFS_BIN),$(BUILD)/dsfs)' $(OUT)/bench/quick --json $(BUILD)/bench-quick.json $(BENCH_ARGS)
 
-bench-latency: all $(OUT)/bench/latency ## how long until a host's edit is readable through the mount
+bench-latency: all $(OUT)/bench/latency ## how long until a host's edit is readable through the mount, and heard of; a storm
 	DSFS_BIN='$(or $(DSFS_BIN),$(BUILD)/dsfs)' $(OUT)/bench/latency --json $(BUILD)/bench-latency.json $(BENCH_ARGS)
 
 bench-micro: all $(OUT)/bench/micro ## microseconds of single operations through dsfs and a bind mount
