@@ -91,3 +91,4 @@ E2E_TESTS += tests/e2e/test_plugin.c
 UNIT_TESTS += tests/unit/test_decide.c tests/unit/test_run.c tests/unit/test_run_terminal.c tests/unit/test_selection.c
 FIDELITY_SRCS += tests/fidelity/main.c tests/fidelity/ear.c tests/fidelity/rules.c tests/fidelity/edits.c tests/fidelity/tools.c \
 	tests/fidelity/follower.c
+STRESS += tests/stress/heard.c tests/stress/hammer.c

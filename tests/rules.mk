@@ -57,7 +57,7 @@ check-built:
 
 # What is heard, not what was committed: a new table says in the commit what has changed.
 fidelity: $(OUT)/dsfs $(FIDELITY) ## write packaging/manual/fidelity.md: what watchers of a mount hear of the host's edits
-	DSFS_BIN='$(abspath $(OUT)/dsfs)' $(FIDELITY) --write
+	DSFS_BIN='$(abspath $(OUT)/dsfs)' unshare --mount --propagation private -- $(FIDELITY) --write
 
 # `make check` has a part of it (DSFS_CONFORM=quick).
 check-conform: $(OUT)/dsfs $(CONFORM) ## every call on every kind of file, in the mount and in its backing, in all combinations

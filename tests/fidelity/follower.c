@@ -80,7 +80,8 @@ static void list(struct names *n, const char *root, const char *path)
 
         must(d, "open %s/%s", root, path);
         while ((entry = readdir(d))) {
-                if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+                /* git's own files are not the same each time. */
+                if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 || strcmp(entry->d_name, ".git") == 0)
                         continue;
                 names_add(n, 0, path, entry->d_name);
                 if (entry->d_type == DT_DIR) {
