@@ -110,10 +110,10 @@ Test(cli_holder, a_killed_agents_mounts_are_served_again)
 Test(cli_holder, an_agent_that_fails_is_started_again)
 {
         expect_exit(0, "mount", box.src, place(1));
-        kill_only_agent(place(1), SIGSEGV);
+        kill_only_agent(place(1), SIGQUIT); /* not SIGSEGV: a sanitizer would speak */
         expect_restarts(place(1), 1);
         expect_exit(0, "status");
-        expect_said(box.r.out, "the agent was killed (signal 11");
+        expect_said(box.r.out, "the agent was killed (signal 3");
         kill_only_agent(place(1), SIGABRT);
         expect_restarts(place(1), 2);
         expect_content(place(1), "greeting", "hello\n");
