@@ -34,7 +34,10 @@ SYNC_SRCS += \
 	sync/serve/registry.c \
 	sync/serve/socket.c \
 	sync/serve/stream.c \
+	sync/serve/stream_door.c \
 	sync/serve/stream_lines.c \
+	sync/serve/stream_pump.c \
+	sync/serve/stream_sub.c \
 	sync/serve/subscriber.c \
 	sync/serve/why.c \
 	sync/agent/agent.c \

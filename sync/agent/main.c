@@ -30,6 +30,7 @@
  *   sync/serve/   control.c       the control socket    registry.c  requests and answers    client.c  the other end
  *                 http.c          a plugin's socket    http_request.c  what may come in by it
  *                 stream.c        the event stream      stream_lines.c  its lines           subscriber.c  the other end
+ *                 stream_door.c   who may come in       stream_sub.c    one who did         stream_pump.c what it gets of the journal
  *                 json.c          names are bytes       why.c       sentences that explain failures    socket.c  making sockets
  *   sync/run/     run.c           `dsfs run` at work: its poll    decide.c  when, as a table of states    choices.c  its options
  *                 keeper.c        the process above the command, which leaves nothing behind    terminal.c  lent to the command
