@@ -101,6 +101,7 @@ SYNC_SRCS += \
 	sync/agent/rule_list.c \
 	sync/agent/ruling.c \
 	sync/agent/seat.c \
+	sync/agent/shell.c \
 	sync/agent/state.c \
 	sync/agent/status_gather.c \
 	sync/agent/status_show.c \

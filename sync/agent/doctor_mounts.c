@@ -8,16 +8,18 @@
 
 #include "sync/agent/mountinfo.h"
 #include "sync/agent/place.h"
+#include "sync/agent/shell.h"
 #include "sync/serve/json.h"
 
 static void fix_dead(struct doctor *d, const char *path)
 {
+        CLEANUP_FREE char *at = shell_word(path);
         unsigned removed;
         int rc = place_remove_dead(path, &d->records, &removed);
 
         if (rc)
                 doctor_found(d, DOCTOR_DEGRADED, text_new("the dead mount at %s can't be removed: %s", path, strerror(-rc)),
-                             text_new("umount -l %s (as root)", path));
+                             text_new("umount -l %s (as root)", why_text(at)));
         else
                 doctor_found(d, DOCTOR_FIXED, text_new("the dead mount at %s is removed", path), NULL);
 }
@@ -25,13 +27,16 @@ static void fix_dead(struct doctor *d, const char *path)
 /* It may be had back, too. */
 static char *remedy_of_dead(const struct doctor *d, const char *path)
 {
+        CLEANUP_FREE char *at = shell_word(path);
+
         for (size_t i = 0; i < d->records.count; i++) {
                 const struct record *r = &d->records.records[i];
+                CLEANUP_FREE char *source = r->source ? shell_word(r->source) : NULL;
 
-                if (r->source && r->mountpoint && strcmp(r->mountpoint, path) == 0)
-                        return text_new("dsfs mount %s %s (serves it again; or dsfs umount %s)", r->source, path, path);
+                if (source && r->mountpoint && strcmp(r->mountpoint, path) == 0)
+                        return text_new("dsfs mount %s %s (serves it again; or dsfs umount %s)", source, why_text(at), why_text(at));
         }
-        return text_new("dsfs umount %s", path);
+        return text_new("dsfs umount %s", why_text(at));
 }
 
 void doctor_dead(struct doctor *d)
@@ -129,6 +134,8 @@ void doctor_propagation(struct doctor *d)
         for (size_t i = 0; i < mounts.count; i++) {
                 const struct mount_entry *m = &mounts.entries[i];
                 CLEANUP_FREE char *above = NULL;
+                CLEANUP_FREE char *at = shell_word(m->path);
+                CLEANUP_FREE char *on = NULL;
 
                 if (!mount_is_dsfs(m) || mount_at(&mounts, m->path) != m || m->shared || place_is_dead(m->path, &d->records))
                         continue;
@@ -137,13 +144,14 @@ void doctor_propagation(struct doctor *d)
                 if (!above || !strrchr(above, '/'))
                         continue;
                 strrchr(above, '/')[above[0] == '/' && strrchr(above, '/') == above] = '\0';
+                on = shell_word(above);
                 doctor_found(d, DOCTOR_NOTE,
                              text_new("%s lies on a mount that is private: containers that run already will not see it when it is mounted "
                                       "again (after a crash, say)",
                                       m->path),
                              text_new("dsfs umount %s; mount --bind %s %s && mount --make-rshared %s (as root; then mount it again, and "
                                       "start containers with %s as an rslave volume)",
-                                      m->path, above, above, above, above));
+                                      why_text(at), why_text(on), why_text(on), why_text(on), why_text(on)));
         }
         mount_list_release(&mounts);
         if (private == 0)
@@ -159,16 +167,17 @@ void doctor_shadowed(struct doctor *d)
         json_array_foreach(d->mounts, i, m)
         {
                 json_int_t n = json_integer_value(json_object_get(json_object_get(m, "artifacts"), "shadowed"));
-                const char *source = json_string_value(json_object_get(m, "source"));
+                CLEANUP_FREE char *source = path_from_json(json_object_get(m, "source"));
+                CLEANUP_FREE char *word = source ? shell_word(source) : NULL;
 
-                if (n == 0 || !source)
+                if (n == 0 || !word)
                         continue;
                 fine = false;
                 doctor_found(d, DOCTOR_NOTE,
                              text_new("%lld paths of %s are not seen in its mounts, for rules call them artifacts", (long long)n, source),
                              text_new("dsfs artifacts list %s (names them; `dsfs artifacts adopt PATH` has them in the mount, a line of "
                                       "`keep` in dsfs.yaml leaves them the source's)",
-                                      source));
+                                      word));
         }
         if (fine)
                 doctor_found(d, DOCTOR_FINE, text_new("nothing of a source is shadowed by artifacts"), NULL);

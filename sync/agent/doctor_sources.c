@@ -19,6 +19,7 @@
 #include "sync/agent/config.h"
 #include "sync/agent/git.h"
 #include "sync/agent/paths.h"
+#include "sync/agent/shell.h"
 #include "sync/agent/state.h"
 #include "sync/engine.h"
 #include "sync/serve/json.h"
@@ -36,6 +37,7 @@ void doctor_filesystem(struct doctor *d)
         bool fine = true;
 
         for (size_t i = 0; i < d->source_count; i++) {
+                CLEANUP_FREE char *word = shell_word(d->sources[i]);
                 struct statfs fs;
                 const char *name = statfs(d->sources[i], &fs) == 0 ? engine_silent_filesystem((uint32_t)fs.f_type) : NULL;
 
@@ -47,7 +49,7 @@ void doctor_filesystem(struct doctor *d)
                                       "nothing cached, which is slower",
                                       d->sources[i], name),
                              text_new("keep it on a local disk; or, if nobody else changes it: dsfs mount %s -o coherence=events",
-                                      d->sources[i]));
+                                      why_text(word)));
         }
         if (fine)
                 doctor_found(d, DOCTOR_FINE, text_new("sources are on filesystems that tell of changes"), NULL);
@@ -59,6 +61,7 @@ void doctor_configuration(struct doctor *d)
 
         for (size_t i = 0; i < d->source_count; i++) {
                 CLEANUP_FREE char *why = NULL;
+                CLEANUP_FREE char *word = shell_word(d->sources[i]);
                 struct config *config = NULL;
                 int rc = config_load(d->sources[i], NULL, &config, &why);
 
@@ -69,7 +72,7 @@ void doctor_configuration(struct doctor *d)
                 doctor_found(d, DOCTOR_DEGRADED, text_new("%s", why_text(why)),
                              text_new("put that line right, until `dsfs config check %s` is content (`dsfs config show --defaults` lists "
                                       "all keys)",
-                                      d->sources[i]));
+                                      why_text(word)));
         }
         if (fine)
                 doctor_found(d, DOCTOR_FINE, text_new("the configuration is right"), NULL);
@@ -90,6 +93,7 @@ void doctor_git(struct doctor *d)
         for (size_t i = 0; i < d->source_count; i++) {
                 struct git_answer a CLEANUP(git_answer_release) = {0};
                 CLEANUP_FREE char *why = NULL;
+                CLEANUP_FREE char *word = shell_word(d->sources[i]);
 
                 if (!is_checkout(d->sources[i]) || git_ask(d->sources[i], ask, &a, &why) || a.status == 0)
                         continue;
@@ -100,10 +104,11 @@ void doctor_git(struct doctor *d)
                                 text_new("git does not trust %s, for part of it belongs to somebody else than the source's owner; what "
                                          "git ignores or does there can't be followed",
                                          d->sources[i]),
-                                text_new("git config --global --add safe.directory %s (as the owner of %s)", d->sources[i], d->sources[i]));
+                                text_new("git config --global --add safe.directory %s (as the owner of %s)", why_text(word),
+                                         d->sources[i]));
                 else
                         doctor_found(d, DOCTOR_NOTE, text_new("git can't read the repository of %s: %s", d->sources[i], why_text(a.said)),
-                                     text_new("git -C %s status", d->sources[i]));
+                                     text_new("git -C %s status", why_text(word)));
         }
         if (fine)
                 doctor_found(d, DOCTOR_FINE, text_new("git trusts the sources"), NULL);
@@ -124,6 +129,7 @@ void doctor_fsmonitor(struct doctor *d)
 
         for (size_t i = 0; i < d->source_count; i++) {
                 const char *source = d->sources[i];
+                CLEANUP_FREE char *word = shell_word(source);
                 bool global;
 
                 if (!is_checkout(source))
@@ -137,7 +143,7 @@ void doctor_fsmonitor(struct doctor *d)
                                       "there, with a warning at each command",
                                       source),
                              global ? text_new("git config --global core.fsmonitor false")
-                                    : text_new("git -C %s config core.fsmonitor false", source));
+                                    : text_new("git -C %s config core.fsmonitor false", why_text(word)));
         }
         if (fine)
                 doctor_found(d, DOCTOR_FINE, text_new("no checkout has git's fsmonitor on, which mounts don't have"), NULL);
@@ -153,6 +159,7 @@ struct disks {
 
 static void look_at_disk(struct disks *k, const char *path, const char *what)
 {
+        CLEANUP_FREE char *word = path ? shell_word(path) : NULL;
         struct statvfs fs;
         struct stat st;
         uint64_t left;
@@ -172,13 +179,13 @@ static void look_at_disk(struct disks *k, const char *path, const char *what)
                              text_new("the disk of %s (%s) is nearly full: %.0f MiB are left", path, what, (double)left / MIB),
                              text_new("free some: `dsfs artifacts prune --all --dry-run` says what past generations and snapshots would "
                                       "give back; df -h %s",
-                                      path));
+                                      why_text(word)));
         } else if (fs.f_files && fs.f_favail < fs.f_files / 100) {
                 k->fine = false;
                 doctor_found(k->doctor, DOCTOR_DEGRADED,
                              text_new("the disk of %s (%s) has hardly room for more files: %llu inodes are left", path, what,
                                       (unsigned long long)fs.f_favail),
-                             text_new("remove files that nobody needs; df -i %s", path));
+                             text_new("remove files that nobody needs; df -i %s", why_text(word)));
         }
 }
 
@@ -239,6 +246,7 @@ void doctor_clock(struct doctor *d)
 
         for (size_t i = 0; i < d->source_count; i++) {
                 CLEANUP_FREE char *what = NULL;
+                CLEANUP_FREE char *word = shell_word(d->sources[i]);
                 double ahead = ahead_of_now(d->sources[i], &what);
 
                 if (ahead < SKEW_S)
@@ -249,7 +257,7 @@ void doctor_clock(struct doctor *d)
                                       "that such files are hashed again each time, and make builds too much or too little",
                                       why_text(what), ahead),
                              text_new("set the clock right (timedatectl set-ntp true), then: find %s -newermt now -exec touch {} +",
-                                      d->sources[i]));
+                                      why_text(word)));
         }
         if (fine)
                 doctor_found(d, DOCTOR_FINE, text_new("no source is ahead of the clock"), NULL);
@@ -265,8 +273,10 @@ static void forget(struct doctor *d, const struct state_entry *e, char *what, ch
                 return; /* an agent outlives its source: it will say so itself */
         }
         if (rc || !d->fix) {
+                CLEANUP_FREE char *word = shell_word(e->dir);
+
                 free(did);
-                doctor_found(d, DOCTOR_NOTE, what, rc ? text_new("rm -r %s/cache", e->dir) : text_new("dsfs doctor --fix"));
+                doctor_found(d, DOCTOR_NOTE, what, rc ? text_new("rm -r %s/cache", why_text(word)) : text_new("dsfs doctor --fix"));
         } else {
                 free(what);
                 doctor_found(d, DOCTOR_FIXED, did, NULL);

@@ -8,6 +8,7 @@
 #include "cache/cache.h"
 #include "sync/agent/mount_users.h"
 #include "sync/agent/mountinfo.h"
+#include "sync/agent/shell.h"
 #include "sync/agent/state.h"
 #include "sync/serve/json.h"
 
@@ -72,6 +73,8 @@ static void take_answer(const json_t *answer, const char *name, json_t *mounts)
 static void ask_record(const char *run, const struct record *r, bool only, json_t *mounts)
 {
         CLEANUP_FREE char *why = NULL;
+        CLEANUP_FREE char *source = r->source ? shell_word(r->source) : NULL;
+        CLEANUP_FREE char *at = r->mountpoint ? shell_word(r->mountpoint) : NULL;
         json_t *answer = NULL;
         pid_t pid;
         int rc;
@@ -85,7 +88,7 @@ static void ask_record(const char *run, const struct record *r, bool only, json_
                 json_array_append_new(mounts,
                                       broken_mount(r, text_new("its agent (process %d) has died: `dsfs mount %s %s` serves it again, "
                                                                "`dsfs umount %s` clears it away",
-                                                               (int)r->pid, r->source, r->mountpoint, r->mountpoint)));
+                                                               (int)r->pid, why_text(source), why_text(at), why_text(at))));
                 return;
         }
         rc = command_ask(run, r, "status", NULL, ANSWER_MS, &answer, &pid, &why);

@@ -218,6 +218,34 @@ Test(doctor, fsmonitor_is_on)
         expect_fine(0, "fsmonitor");
 }
 
+/* What is to be copied into a shell is meant for one. */
+Test(doctor, paths_that_a_shell_would_split)
+{
+        CLEANUP_FREE char *path = NULL;
+        char remedy[REMEDY_TEXT];
+        char bin[PATH_MAX];
+
+        set_directory(NULL, "it's my app", box.src, sizeof(box.src));
+        set_directory(NULL, "my mnt", box.mnt, sizeof(box.mnt));
+        put(box.src, "greeting", "hello\n");
+        GIT("init", "-q");
+        GIT("config", "core.fsmonitor", "true");
+        expect_found(0, "fsmonitor", "note", "core.fsmonitor is on", "core.fsmonitor false", remedy);
+        apply(remedy);
+        expect_fine(0, "fsmonitor");
+
+        expect_exit(0, "mount", box.src, box.mnt);
+        kill_agent();
+        expect_found(3, "dead mount", "degraded", "whose agent has died", "dsfs mount", remedy);
+        cr_assert(realpath(getenv("DSFS_BIN") ? getenv("DSFS_BIN") : "build/dsfs", bin));
+        *strrchr(bin, '/') = '\0';
+        cr_assert_gt(asprintf(&path, "%s:%s", bin, getenv("PATH")), 0);
+        setenv("PATH", path, 1);
+        apply(remedy);
+        expect_content(box.mnt, "greeting", "hello\n");
+        expect_exit(0, "umount", box.mnt);
+}
+
 Test(doctor, a_disk_is_nearly_full)
 {
         CLEANUP_FREE char *filler = NULL;
