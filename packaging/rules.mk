@@ -27,8 +27,11 @@ check-locks: $(DEPS_STAMP) ## clang's -Wthread-safety over all C files
 
 check-static: check-format check-headers check-layers check-locks ## the checks that run nothing
 
-check-docs: all ## has every command, option, key and verb its entry in man pages, completions, README and manual?
-	@packaging/check/docs '$(BUILD)/dsfs'
+check-docs: all static ## has every command, option, key and verb its entry in man pages, completions, README and manual?
+	@packaging/check/docs '$(BUILD)/dsfs' '$(BUILD)/dsfs-client'
+
+check-install: all static ## does what `make install` puts somewhere work there?
+	@packaging/check/install $(MAKE)
 
 docs: all ## write the man pages, the sample configuration and its copy in the manual from what the binary says
 	packaging/man/generate $(BUILD)/dsfs packaging/man
@@ -38,8 +41,9 @@ docs: all ## write the man pages, the sample configuration and its copy in the m
 tour: all ## record the README's tour anew (as root)
 	packaging/tour/record '$(BUILD)/dsfs' packaging/tour/tour.svg
 
-install: all ## install below DESTDIR and PREFIX
+install: all static ## install below DESTDIR and PREFIX
 	install -D -m 755 $(OUT)/dsfs '$(DESTDIR)$(PREFIX)/bin/dsfs'
+	install -D -m 755 $(BUILD)/dsfs-client '$(DESTDIR)$(PREFIX)/bin/dsfs-client'
 	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/dsfs' README.md CHANGELOG.md LICENSE packaging/dsfs.yaml
 	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/dsfs/manual' packaging/manual/*.md
 	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/dsfs/docker' packaging/docker/*.yaml
@@ -55,4 +59,4 @@ dist: ## the source of HEAD as a tar file below BUILD
 	@mkdir -p $(BUILD)
 	git archive --format=tar.gz --prefix=dsfs-$(VERSION)/ -o $(BUILD)/dsfs-$(VERSION).tar.gz HEAD
 
-.PHONY: run check-format format check-headers check-layers check-locks check-static check-docs docs tour install dist
+.PHONY: run check-format format check-headers check-layers check-locks check-static check-docs check-install docs tour install dist
