@@ -91,10 +91,13 @@ static void let_go(struct fs_mount *m, struct node *n)
 /* How it looks wherever it is now, or might have, as far as that matters to anybody. Whether it still is anywhere. */
 static bool look_of(struct fs_mount *m, struct node *n, struct stat *st)
 {
-        bool lives = entry_attr(m, n, st) == 0 && st->st_nlink > 0;
+        if (entry_attr(m, n, st) == 0) {
+                bool lives = st->st_nlink > 0;
 
-        if (lives)
-                return true;
+                st->st_nlink += !lives;
+                return lives;
+        }
+        /* inject_is_unknown() */
         memset(st, 0, sizeof(*st));
         st->st_ino = (ino_t)node_id_of(n);
         st->st_mode = n->type | (S_ISDIR(n->type) ? 0755 : 0644);
@@ -273,7 +276,8 @@ static void replay_rename(struct fs_mount *m, struct renamed *r, const struct id
         r->b.dir = r->is.shown ? r->to.dir : NULL;
         r->b.name = r->is.shown ? r->to.name : "-";
         r->a.n = n;
-        ready = n && (r->a.dir || r->b.dir) && (!r->a.dir || prepare(m, &r->from, n, false));
+        /* What it is renamed to may be another thing already, and known to be: the kernel has to ask of the name that it moves there. */
+        ready = n && (r->a.dir || r->b.dir) && (!r->a.dir || prepare(m, &r->from, n, !S_ISDIR(n->type)));
         if (ready && r->b.dir)
                 find_over(m, r);
         if (ready && inject_renamed(m, &r->a, &r->b, r->exchange) && r->exchange)

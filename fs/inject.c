@@ -126,13 +126,17 @@ static void expect(struct fs_mount *m, const struct expected *e)
 static bool expected_came(struct fs_mount *m)
 {
         struct injector *i = m->injector;
+        struct node *stand_in;
         bool answered;
 
         atomic_store(&i->tid, 0);
         mutex_lock(&i->lock);
         answered = i->expected.answered;
+        stand_in = i->expected.stand_in;
         i->expected = (struct expected){0};
         mutex_unlock(&i->lock);
+        if (stand_in)
+                mount_forget(m, stand_in, 1);
         return answered;
 }
 

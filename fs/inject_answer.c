@@ -3,6 +3,7 @@
  * which may have moved on; one that changes something and isn't expected is refused.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -53,6 +54,37 @@ static bool is_believed(struct fs_mount *m, const struct expected *e, const stru
         return at->dir == e->elsewhere || is == (at->n ? node_id_of(at->n) : NODE_NONE);
 }
 
+/* A file that nobody has: what the kernel is told of one that is out of reach would take its size from those who have it open. */
+static struct node *stand_in_new(struct fs_mount *m)
+{
+        static atomic_uint serial;
+        struct ident nobody = {.how = IDENT_STAT, .type = -1};
+
+        nobody.len = (unsigned)snprintf((char *)nobody.bytes, sizeof(nobody.bytes), "gone %u", atomic_fetch_add(&serial, 1));
+        return node_intern(m->nodes, &nobody, S_IFREG, 0);
+}
+
+/* What is out of reach gets a stand-in from here on; what is replaced is left out. False: there is no memory. */
+static bool stand_in(struct fs_mount *m, struct expected *e, struct expected_name *at)
+{
+        struct injector *i = m->injector;
+
+        if (!at->n || !S_ISREG(at->n->type) || !inject_is_unknown(&at->st) || at->n == e->stand_in)
+                return true;
+        at->n = at == &e->at ? stand_in_new(m) : NULL;
+        if (at == &e->at && !at->n)
+                return false;
+        if (at->n)
+                e->stand_in = at->n;
+        at->st.st_ino = at->n ? (ino_t)node_id_of(at->n) : 0;
+        mutex_lock(&i->lock);
+        i->expected.stand_in = e->stand_in;
+        i->expected.at = e->at;
+        i->expected.to = e->to;
+        mutex_unlock(&i->lock);
+        return true;
+}
+
 /* The kernel takes a reference, if the answer reaches it. */
 static void answer_node(struct fs_mount *m, fuse_req_t req, const struct expected *e, const struct expected_name *at, double timeout)
 {
@@ -68,10 +100,14 @@ static void answer_node(struct fs_mount *m, fuse_req_t req, const struct expecte
         entry_reply(req, m, 0, &entry);
 }
 
-static void answer_lookup(struct fs_mount *m, fuse_req_t req, const struct expected *e, const struct expected_name *at)
+static void answer_lookup(struct fs_mount *m, fuse_req_t req, struct expected *e, struct expected_name *at)
 {
         static const struct fuse_entry_param none;
 
+        if (!stand_in(m, e, at)) {
+                (void)refuse(req);
+                return;
+        }
         if (at->n) {
                 answer_node(m, req, e, at, 0);
                 return;
@@ -115,8 +151,12 @@ bool inject_lookup(struct fs_mount *m, fuse_req_t req, struct node *dir, const c
         return true;
 }
 
-static void answer_created(struct fs_mount *m, fuse_req_t req, const struct expected *e)
+static void answer_created(struct fs_mount *m, fuse_req_t req, struct expected *e)
 {
+        if (!stand_in(m, e, &e->at)) {
+                (void)refuse(req);
+                return;
+        }
         note_answered(m);
         /* What was looked at may have been replaced since: whoever comes by asks, and has the name for long then. */
         answer_node(m, req, e, &e->at, 0);
@@ -192,6 +232,8 @@ bool inject_getattr(struct fs_mount *m, fuse_req_t req, struct node *n)
 
         if (!is_ours(m, req, &e) || n != e.at.n || e.stays)
                 return false;
+        if (inject_is_unknown(&e.at.st) && n != e.stand_in)
+                return refuse(req);
         fuse_reply_attr(req, &e.at.st, 0);
         return true;
 }
@@ -203,7 +245,7 @@ bool inject_setattr(struct fs_mount *m, fuse_req_t req, struct node *n)
 
         if (!is_ours(m, req, &e))
                 return false;
-        if (e.what != EXPECT_SETATTR || n != e.at.n)
+        if (e.what != EXPECT_SETATTR || n != e.at.n || (!e.stays && inject_is_unknown(&e.at.st) && n != e.stand_in))
                 return refuse(req);
         note_answered(m);
         if (e.stays)

@@ -31,6 +31,12 @@ struct expected_name {
         struct stat st;
 };
 
+/* An object out of reach: what a filesystem says of one has a block size. */
+static inline bool inject_is_unknown(const struct stat *st)
+{
+        return st->st_blksize == 0;
+}
+
 struct expected {
         enum expect what;
         struct expected_name at, to; /* `to`: of a rename */
@@ -38,6 +44,7 @@ struct expected {
         bool exchange;
         bool stays; /* `at` is what is there; else nobody is to keep the answer, and what it says is in at.st */
         bool answered;
+        struct node *stand_in; /* answered in place of an object that is out of reach; with a reference */
 };
 
 struct injector {

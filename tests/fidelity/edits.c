@@ -1,6 +1,6 @@
 /*
- * What is edited, a system call each, so that the same edit can be made at full speed and step by step. Editors' saves are what strace
- * shows of them.
+ * What is edited, a system call each, so that the same edit can be made at full speed and step by step. Editors' saves are what is known
+ * of them (vim's was traced).
  */
 #include <errno.h>
 #include <fcntl.h>

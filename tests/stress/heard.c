@@ -35,6 +35,7 @@
 #define BURST 40u /* edits between two rests */
 #define REST_NS 2000000L
 #define LIFE 14400
+#define TORN_MAX 20
 #define HEARD (IN_CREATE | IN_MODIFY | IN_CLOSE_WRITE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM)
 
 /* Shared by all. */
@@ -129,16 +130,19 @@ static int keep_writing(void *arg)
  * Reading
  */
 
-/* The counter that the file holds; 0: it isn't there, or is just being made. False if there are two. */
-static bool read_counter(const char *path, unsigned long long *ret)
+/* The counter that the file holds; 0: it isn't there, or is just being made. False if there are two. And which file it is. */
+static bool read_counter(const char *path, unsigned long long *ret, unsigned long *ino)
 {
         CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
         unsigned long long one = 0, two = 0;
         char text[64] = "";
+        struct stat st = {0};
 
         *ret = 0;
+        *ino = 0;
         if (fd < 0 || pread(fd, text, 41, 0) != 41)
                 return true;
+        *ino = fstat(fd, &st) == 0 ? st.st_ino : 0;
         if (sscanf(text, "%llu %llu", &one, &two) != 2)
                 return false;
         *ret = one;
@@ -151,15 +155,42 @@ struct reader {
         int fd;
         int watches[WRITERS];
         unsigned long long seen[WRITERS][FILES];
+        unsigned long seen_ino[WRITERS][FILES];
         unsigned long long heard[WRITERS][FILES];  /* events since the last barrier */
         unsigned long long before[WRITERS][FILES]; /* what had been written by then */
 };
+
+/* What is seen of it from now on, here and in the source: is it the name that is old, or the bytes, and for how long? */
+static void follow(struct reader *r, unsigned writer, unsigned file)
+{
+        unsigned long long begin = clock_now_ns(), is, was = ~0ULL;
+        unsigned long ino;
+        const struct timespec moment = {.tv_nsec = 50000};
+
+        for (unsigned i = 0; i < 200; i++) {
+                unsigned long long source;
+                unsigned long source_ino;
+
+                (void)read_counter(file_of(r->a->f->mnt, writer, file), &is, &ino);
+                (void)read_counter(file_of(r->a->f->src, writer, file), &source, &source_ino);
+                if (is != was)
+                        fprintf(stderr, "  %llu us later: %llu (inode %lu), in the source %llu (%lu)\n", (clock_now_ns() - begin) / 1000,
+                                is, ino, source, source_ino);
+                was = is;
+                clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
+        }
+}
 
 static void check(struct reader *r, unsigned writer, unsigned file, unsigned long long at_least)
 {
         struct board *b = r->a->board;
         unsigned long long is;
-        bool whole = read_counter(file_of(r->a->f->mnt, writer, file), &is);
+        unsigned long ino;
+        bool whole = read_counter(file_of(r->a->f->mnt, writer, file), &is, &ino);
+
+        /* Who reads what is being written in place may see parts of both, on a bind mount too. */
+        for (unsigned i = 0; i < TORN_MAX && !whole; i++)
+                whole = read_counter(file_of(r->a->f->mnt, writer, file), &is, &ino);
 
         atomic_fetch_add(&b->checks, 1);
         if (!is && whole) {
@@ -168,11 +199,14 @@ static void check(struct reader *r, unsigned writer, unsigned file, unsigned lon
         }
         if (!whole || is < r->seen[writer][file] || is < at_least) {
                 atomic_fetch_add(&b->stale, 1);
-                fprintf(stderr, "w%u/f%u says %llu%s, after %llu, and %llu was due\n", writer, file, is, whole ? "" : " (torn)",
-                        r->seen[writer][file], at_least);
+                fprintf(stderr, "w%u/f%u says %llu%s (inode %lu), after %llu (%lu), and %llu was due\n", writer, file, is,
+                        whole ? "" : " (torn)", ino, r->seen[writer][file], r->seen_ino[writer][file], at_least);
+                follow(r, writer, file);
         }
-        if (is > r->seen[writer][file])
+        if (is > r->seen[writer][file]) {
                 r->seen[writer][file] = is;
+                r->seen_ino[writer][file] = ino;
+        }
 }
 
 static void take(struct reader *r, const struct inotify_event *in)
