@@ -21,6 +21,8 @@
 #include "fs/worker.h"
 
 #define STRIPES 1024U
+/* So late the watch may still hear of what was written before a file was closed. */
+#define ECHO_NS 2000000000ULL
 
 struct backing {
         struct backing *next;
@@ -33,6 +35,9 @@ struct backing {
 struct stripe {
         struct mutex lock;
         struct backing *list GUARDED_BY(lock);
+        /* Who was the last to be written to, and until when. */
+        node_id written GUARDED_BY(lock);
+        unsigned long long written_ns GUARDED_BY(lock);
 };
 
 /* Whether the kernel passes files of this source through is known when the first is opened. */
@@ -261,6 +266,10 @@ void backing_close(struct fs_mount *m, fuse_req_t req, struct node *n, int flags
         at = find_locked(s, n);
         if (*at)
                 id = drop_locked(m, at, flags, &key);
+        if (is_for_writing(flags)) {
+                s->written = node_id_of(n);
+                s->written_ns = clock_now_ns();
+        }
         mutex_unlock(&s->lock);
         if (key)
                 tell_writer_gone(m, n);
@@ -314,6 +323,20 @@ bool backing_is_written(struct fs_mount *m, const struct node *n)
         mutex_lock(&s->lock);
         b = *find_locked(s, n);
         written = b && b->writers > 0;
+        mutex_unlock(&s->lock);
+        return written;
+}
+
+bool backing_was_written(struct fs_mount *m, const struct node *n)
+{
+        struct stripe *s;
+        bool written;
+
+        if (!m->backings)
+                return false;
+        s = stripe_of(m, n);
+        mutex_lock(&s->lock);
+        written = s->written == node_id_of(n) && clock_now_ns() - s->written_ns < ECHO_NS;
         mutex_unlock(&s->lock);
         return written;
 }

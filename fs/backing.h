@@ -43,6 +43,9 @@ double backing_attr_timeout(struct fs_mount *m, const struct node *n);
 /* Does somebody have it open for writing, its bytes passed through? Any thread. */
 bool backing_is_written(struct fs_mount *m, const struct node *n);
 
+/* Has somebody closed it lately who had it open so? What he did is perhaps still to be heard, as the host's. Any thread. */
+bool backing_was_written(struct fs_mount *m, const struct node *n);
+
 struct backing_stats {
         uint64_t files;   /* open */
         uint64_t refused; /* opens that the kernel would not pass through */

@@ -183,6 +183,12 @@ static bool is_to_be_heard(struct fs_mount *m, const struct node *n, unsigned ho
 
 #define TOUCHES ((unsigned)(FS_HOST_MODIFIED | FS_HOST_CLOSED | FS_HOST_ATTRIB))
 
+/* To replay a closing the file is opened for writing, when whoever wrote it here wants to run it perhaps. */
+static unsigned without_echo(struct fs_mount *m, const struct node *n, unsigned how)
+{
+        return backing_was_written(m, n) ? how & ~(unsigned)FS_HOST_CLOSED : how;
+}
+
 /* Those who watch the directory hear of the name, whatever it is meanwhile. */
 static void replay_touch(struct fs_mount *m, const struct at *a, const struct ident *object, unsigned how)
 {
@@ -190,7 +196,9 @@ static void replay_touch(struct fs_mount *m, const struct at *a, const struct id
         struct node *n = NULL;
         struct stat st;
 
-        if (t.n && is_to_be_heard(m, t.n, how))
+        if (t.n)
+                how = without_echo(m, t.n, how);
+        if (t.n && how && is_to_be_heard(m, t.n, how))
                 (void)inject_touched(m, a->dir, a->name, t.n, &t.st, how, true);
         else if (!t.n && t.shown)
                 n = object_of(m, object, how, &st);

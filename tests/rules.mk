@@ -69,8 +69,8 @@ check-unit: tests ## run the unit tests
 check-mount: tests ## run the tests on real mounts
 	$(RUN_TESTS) $(patsubst %.c,$(OUT)/%,$(MOUNT_TESTS))
 
-# Operations, not the command line; and not what only the source profile promises (reading what is warm without a request).
-DATA_TESTS = $(filter-out tests/mount/test_cli% $(addprefix tests/mount/test_,data.c idle.c fds.c hash.c several.c recover.c),$(MOUNT_TESTS))
+# Operations, not the command line; and not what only the source profile promises: reading what is warm without a request, knowing who wrote.
+DATA_TESTS = $(filter-out tests/mount/test_cli% $(addprefix tests/mount/test_,data.c idle.c fds.c hash.c several.c recover.c changes.c),$(MOUNT_TESTS))
 check-data: tests ## run the tests of operations on real mounts with the data profile
 	DSFS_TEST_PROFILE=data $(RUN_TESTS) $(patsubst %.c,$(OUT)/%,$(DATA_TESTS))
 
