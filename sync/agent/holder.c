@@ -477,6 +477,8 @@ static int watch_agent(struct holder *h)
                 int n = poll(p, ARRAY_LEN(p), h->dying && !told ? DYING_MS : -1);
 
                 if (n == 0) {
+                        /* A mount that was under way may have come to be since. */
+                        record_free_dying(h->run, h->id);
                         log_warn("the agent of %s (process %d) was killed, but something of it still waits in the kernel: its mounts are "
                                  "served again when that has ended",
                                  h->source, (int)h->agent);
@@ -486,8 +488,11 @@ static int watch_agent(struct holder *h)
                         continue;
                 if (p[1].revents)
                         hear(h);
-                if (p[2].revents)
+                if (p[2].revents) {
                         agent_dies(h);
+                        /* Or it was killed between mounting and saying so. */
+                        record_free_dying(h->run, h->id);
+                }
                 if (p[0].revents)
                         signal_came(h);
         }

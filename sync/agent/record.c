@@ -156,6 +156,19 @@ static void free_dying(const struct record *records, size_t count)
         mount_list_release(&mounts);
 }
 
+void record_free_dying(const char *run, const char *id)
+{
+        CLEANUP_FREE char *path = text_new("%s/%s%s", run, id, SUFFIX);
+        CLEANUP_FREE char *text = NULL;
+        struct record_list l = {0};
+        struct record like = {0};
+        ssize_t n = path ? fd_read_file(AT_FDCWD, path, RECORD_MAX, &text) : -1;
+
+        if (n > 0 && parse(text, (size_t)n, &like, &l) == 0)
+                free_dying(l.records, l.count);
+        record_list_release(&l);
+}
+
 /* Let the agent of these finish: what it leaves is clear afterwards. Its holder does that by itself. */
 static void wait_dying(const struct record *records, size_t count)
 {
