@@ -13,6 +13,9 @@
 #include "fs/own.h"
 #include "fs/tell.h"
 
+/* Of a replay that somebody's look at a name came between. */
+#define TRIES 3
+
 /* A name with its directory, as an event brings it. */
 struct at {
         struct node *dir; /* with a reference; NULL: the kernel doesn't know it, so nobody watches it */
@@ -124,6 +127,16 @@ static void take_back(struct fs_mount *m, const struct at *a)
         (void)fuse_lowlevel_notify_inval_entry(m->session, node_id_of(a->dir), a->name, a->len);
 }
 
+/* Somebody's look came between: what is done once more finds the kernel knowing nothing of the name. */
+static void ask_again(struct fs_mount *m, const struct at *a)
+{
+        struct node *was = a->dir ? believed(m, a) : NULL;
+
+        if (a->dir && (!was || !S_ISDIR(was->type)))
+                take_back(m, a);
+        let_go(m, was);
+}
+
 /* Have the kernel ask what the name is, when it is used next, so that it can be told `n`. To take back a directory would take it from those
  * who are in it. */
 static bool prepare(struct fs_mount *m, const struct at *a, const struct node *n, bool ask)
@@ -198,9 +211,10 @@ static void replay_touch(struct fs_mount *m, const struct at *a, const struct id
 
         if (t.n)
                 how = without_echo(m, t.n, how);
-        if (t.n && how && is_to_be_heard(m, t.n, how))
-                (void)inject_touched(m, a->dir, a->name, t.n, &t.st, how, true);
-        else if (!t.n && t.shown)
+        if (t.n && how && is_to_be_heard(m, t.n, how)) {
+                for (int i = 0; i < TRIES && !inject_touched(m, a->dir, a->name, t.n, &t.st, how, true); i++)
+                        ask_again(m, a);
+        } else if (!t.n && t.shown)
                 n = object_of(m, object, how, &st);
         if (n && !S_ISDIR(n->type) && is_to_be_heard(m, n, how) && prepare(m, a, n, true)) {
                 (void)inject_touched(m, a->dir, a->name, n, &st, how, false);
@@ -271,7 +285,7 @@ static void find_over(struct fs_mount *m, struct renamed *r)
 static void replay_rename(struct fs_mount *m, struct renamed *r, const struct ident *object, unsigned how)
 {
         struct node *n = object ? object_of(m, object, how, &r->a.st) : NULL;
-        bool ready;
+        bool ready, done = false;
 
         r->was = r->from.dir ? look(m, &r->from) : (struct there){0};
         r->is = r->to.dir ? look(m, &r->to) : (struct there){0};
@@ -286,9 +300,18 @@ static void replay_rename(struct fs_mount *m, struct renamed *r, const struct id
         r->a.n = n;
         /* What it is renamed to may be another thing already, and known to be: the kernel has to ask of the name that it moves there. */
         ready = n && (r->a.dir || r->b.dir) && (!r->a.dir || prepare(m, &r->from, n, !S_ISDIR(n->type)));
-        if (ready && r->b.dir)
-                find_over(m, r);
-        if (ready && inject_renamed(m, &r->a, &r->b, r->exchange) && r->exchange)
+        for (int i = 0; i < TRIES && ready && !done; i++) {
+                if (r->b.dir)
+                        find_over(m, r);
+                done = inject_renamed(m, &r->a, &r->b, r->exchange);
+                if (done)
+                        break;
+                let_go(m, r->b.n);
+                r->b.n = NULL;
+                ask_again(m, &r->from);
+                ask_again(m, &r->to);
+        }
+        if (done && r->exchange)
                 inject_note_swapped(m, &r->was.ident);
         let_go(m, r->b.n);
         let_go(m, r->was.n);
