@@ -52,12 +52,6 @@ static struct shared {
 
 static struct fixture *f;
 
-/* All of them replay what is queued, and on a disk that discards what is deleted a directory may be held for long by each of its users. */
-static void be_in_step(void)
-{
-        must(fixture_dsfs(f, (const char *const[]){"wait", f->mnt, "--timeout", "240", NULL}, NULL, 0) == 0, "dsfs wait");
-}
-
 /*
  * Writers: in the mounts
  */
@@ -264,7 +258,7 @@ static void check_all(void)
 {
         const char *const roots[] = {f->src, f->mnt, f->second};
 
-        be_in_step();
+        fixture_wait(f);
         for (unsigned r = 0; r < ARRAY_LEN(roots); r++) {
                 for (unsigned i = 0; i < FILES; i++) {
                         for (unsigned e = 0; e < EDITORS; e++)
@@ -351,7 +345,7 @@ int main(int argc, char **argv)
                 replayed += n;
                 away[i] = kill_once(holder);
                 if (i % 4 == 0)
-                        be_in_step();
+                        fixture_wait(f);
         }
         must(fixture_status(f, "restarts", &restarts) && restarts == (int64_t)kills, "status says %lld restarts", (long long)restarts);
         atomic_store(&shared->stop, true);
