@@ -259,14 +259,6 @@ void generations_change_end(struct generations *g)
         atomic_fetch_sub(&g->changing, 1);
 }
 
-/* What is noted is lost with the process: that something was, must not be. */
-static void note_on_disk(struct generations *g)
-{
-        if (!atomic_exchange(&g->noted, true))
-                (void)symlinkat("1", g->o->moving_fd, NOTED_NAME);
-        generations_wake(g);
-}
-
 void generations_note(struct generations *g, int dirfd, const char *name)
 {
         if (generations_git_is_busy(g)) {
@@ -274,7 +266,7 @@ void generations_note(struct generations *g, int dirfd, const char *name)
                 return;
         }
         notes_add(&g->notes, dirfd, name);
-        note_on_disk(g);
+        generations_wake(g);
 }
 
 void generations_note_writer(struct generations *g, int fd, int by)
@@ -282,7 +274,7 @@ void generations_note_writer(struct generations *g, int fd, int by)
         if (by > 0 && generations_git_is_busy(g))
                 return;
         notes_writer(&g->notes, fd, by);
-        note_on_disk(g);
+        generations_wake(g);
 }
 
 /*
@@ -313,7 +305,7 @@ int generations_new(struct overlay *o, struct generations **ret)
         cond_init(&g->wake);
         cond_init(&g->settled);
         cond_init(&g->sweep);
-        notes_init(&g->notes);
+        notes_init(&g->notes, o->moving_fd);
         g->tree_fd = openat(o->dir_fd, "tree", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         rc = g->tree_fd < 0 ? -errno : kept_load(g);
         generations_remove_gone(g, true);

@@ -188,16 +188,6 @@ static int know_root(struct generations *g, const char *id)
         return rc;
 }
 
-static void know_noted(struct generations *g)
-{
-        struct stat st;
-
-        /* Its time tells when. */
-        (void)renameat(g->o->moving_fd, NOTED_NAME, g->o->moving_fd, NOTED_BEFORE_NAME);
-        if (fstatat(g->o->moving_fd, NOTED_BEFORE_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0)
-                g->noted_ns = st.st_mtim.tv_sec * 1000000000LL + st.st_mtim.tv_nsec;
-}
-
 int kept_load(struct generations *g)
 {
         int fd = fcntl(g->o->kept_fd, F_DUPFD_CLOEXEC, 0);
@@ -210,7 +200,6 @@ int kept_load(struct generations *g)
                 return rc;
         }
         rewinddir(d);
-        know_noted(g);
         while (rc == 0 && (e = readdir(d))) {
                 if (!is_id(e->d_name))
                         continue;

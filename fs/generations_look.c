@@ -18,11 +18,7 @@
 #include "fs/tree.h"
 
 #define KEY_TRIES 8
-#define NS_PER_S 1000000000LL
 #define PUT_OFF_MAX 200U
-/* How much older than the change that it was about the trace of a note may be, and younger, when its process was killed in between. */
-#define NOTE_LEAD_NS (2 * NS_PER_S)
-#define NOTE_LAG_NS NS_PER_S
 
 /* The directory that a root is in, relative to the source. */
 struct parent {
@@ -124,6 +120,7 @@ static bool is_ours_directory(struct generations *g, const char *path)
         return fd >= 0 && notes_have_newest(&g->notes, fd);
 }
 
+/* `was`: NULL when nothing is known of that, then `now` is there. */
 static bool is_ours_file(struct generations *g, const struct key_file *was, const struct key_file *now)
 {
         if (!now->path)
@@ -158,16 +155,19 @@ static bool is_ours(struct generations *g, const struct root *r, const struct ke
         return ours;
 }
 
-/* Was the last change one that an earlier process had noted, but not yet looked at when it was killed? */
-static bool was_noted(const struct generations *g, const struct key_files *now)
+/* Was the last change one that an earlier process had noted, but not yet looked at when it was killed? What the files were before isn't
+ * known. */
+static bool was_noted(struct generations *g, const struct key_files *now)
 {
-        int64_t last_ns = 0;
+        const struct key_file *last = NULL;
 
         for (size_t i = 0; i < now->count; i++) {
-                if (now->list[i].path && now->list[i].stamp.ctime_ns > last_ns)
-                        last_ns = now->list[i].stamp.ctime_ns;
+                const struct key_file *f = &now->list[i];
+
+                if (f->path && (!last || f->stamp.ctime_ns > last->stamp.ctime_ns))
+                        last = f;
         }
-        return g->noted_ns && last_ns > g->noted_ns - NOTE_LAG_NS && last_ns < g->noted_ns + NOTE_LEAD_NS;
+        return last && is_ours_file(g, NULL, last);
 }
 
 /*
@@ -319,8 +319,6 @@ void root_verify_locked(struct generations *g, struct root *r)
         if (rc == 0)
                 take_files(r, &files);
         key_files_release(&files);
-        if (g->noted_ns && !r->verified)
-                (void)unlinkat(g->o->moving_fd, NOTED_BEFORE_NAME, 0);
         r->verified = true;
 }
 

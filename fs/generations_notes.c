@@ -1,42 +1,83 @@
 #include "fs/generations_notes.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <fts.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include "cache/base/fd.h"
+#include "cache/base/log.h"
 
-void notes_init(struct notes *n)
+#define NOTES_NAME "notes"
+/* Another one whenever struct note changes. */
+#define NOTE_MAGIC 0x6473667331303031ULL
+
+static bool is_used(const struct note *at)
+{
+        return at->magic == NOTE_MAGIC;
+}
+
+/* What its process came to before it was killed, or ended. */
+static void take_left(struct note *at)
+{
+        if (!is_used(at)) {
+                *at = (struct note){0};
+                return;
+        }
+        at->left_writers += at->writers;
+        at->writers = 0;
+}
+
+void notes_init(struct notes *n, int dirfd)
 {
         mutex_init(&n->lock);
+        mutex_lock(&n->lock);
+        n->fd = openat(dirfd, NOTES_NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (n->fd < 0 || pread(n->fd, n->list, sizeof(n->list), 0) < 0)
+                log_warn("%s can't be read or made: which side changed a key file is forgotten when the agent is killed: %s", NOTES_NAME,
+                         strerror(errno));
+        for (unsigned i = 0; i < NOTES_MAX; i++)
+                take_left(&n->list[i]);
+        mutex_unlock(&n->lock);
 }
 
 void notes_release(struct notes *n)
 {
+        fd_close(&n->fd);
         mutex_release(&n->lock);
 }
 
-uint64_t notes_count(struct notes *n)
+/* Of no consequence unless the process is killed: then whoever had changed the key file, it counts as the host. */
+static void keep_locked(struct notes *n, const struct note *at) REQUIRES(n->lock)
 {
-        uint64_t count;
+        if (n->fd >= 0)
+                (void)!pwrite(n->fd, at, sizeof(*at), (off_t)((char *)at - (char *)n->list));
+}
 
+void notes_forget_left(struct notes *n)
+{
         mutex_lock(&n->lock);
-        count = n->count;
+        for (unsigned i = 0; i < NOTES_MAX; i++) {
+                if (n->list[i].left_writers) {
+                        n->list[i].left_writers = 0;
+                        keep_locked(n, &n->list[i]);
+                }
+        }
         mutex_unlock(&n->lock);
-        return count;
 }
 
 static bool is_file(const struct note *at, const struct key_stamp *stamp)
 {
-        return at->used && at->stamp.there && at->stamp.dev == stamp->dev && at->stamp.ino == stamp->ino;
+        return is_used(at) && at->stamp.there && at->stamp.dev == stamp->dev && at->stamp.ino == stamp->ino;
 }
 
 static bool is_gone(const struct note *at, uint64_t dev, uint64_t ino, uint64_t name_hash)
 {
-        return at->used && !at->stamp.there && at->dir_dev == dev && at->dir_ino == ino && at->name_hash == name_hash;
+        return is_used(at) && !at->stamp.there && at->dir_dev == dev && at->dir_ino == ino && at->name_hash == name_hash;
 }
 
 /* The next in turn that isn't of a file being written. */
@@ -50,7 +91,7 @@ static struct note *take_locked(struct notes *n) REQUIRES(n->lock)
                 if (!at->writers)
                         break;
         }
-        *at = (struct note){.used = true};
+        *at = (struct note){.magic = NOTE_MAGIC};
         return at;
 }
 
@@ -81,9 +122,13 @@ static struct note *of_gone_locked(struct notes *n, uint64_t dev, uint64_t ino, 
 
 static void add_there(struct notes *n, const struct key_stamp *stamp)
 {
+        struct note *at;
+
         mutex_lock(&n->lock);
-        n->count++;
-        of_file_locked(n, stamp)->stamp = *stamp;
+        at = of_file_locked(n, stamp);
+        at->stamp = *stamp;
+        at->left_writers = 0;
+        keep_locked(n, at);
         mutex_unlock(&n->lock);
 }
 
@@ -93,11 +138,11 @@ static void add_gone(struct notes *n, const struct key_stamp *dir, const char *n
         struct note *at;
 
         mutex_lock(&n->lock);
-        n->count++;
         at = of_gone_locked(n, dir->dev, dir->ino, hash);
         at->dir_dev = dir->dev;
         at->dir_ino = dir->ino;
         at->name_hash = hash;
+        keep_locked(n, at);
         mutex_unlock(&n->lock);
 }
 
@@ -131,6 +176,8 @@ static void begin_writing_locked(struct notes *n, const struct key_stamp *stamp)
         /* What it is before the first write may be the host's. */
         at->stamp = at->writers ? *stamp : (struct key_stamp){.there = true, .dev = stamp->dev, .ino = stamp->ino};
         at->writers++;
+        at->left_writers = 0;
+        keep_locked(n, at);
 }
 
 /* Only what was noted when it began. */
@@ -142,6 +189,7 @@ static void end_writing_locked(struct notes *n, const struct key_stamp *stamp) R
                 return;
         at->stamp = *stamp;
         at->writers--;
+        keep_locked(n, at);
 }
 
 void notes_writer(struct notes *n, int fd, int by)
@@ -151,7 +199,6 @@ void notes_writer(struct notes *n, int fd, int by)
         if (!look(fd, "", &stamp))
                 return;
         mutex_lock(&n->lock);
-        n->count++;
         if (by > 0)
                 begin_writing_locked(n, &stamp);
         else
@@ -165,7 +212,7 @@ bool notes_have(struct notes *n, const struct key_stamp *stamp)
 
         mutex_lock(&n->lock);
         for (unsigned i = 0; i < NOTES_MAX && !found; i++)
-                found = is_file(&n->list[i], stamp) && (n->list[i].writers || key_stamp_equal(&n->list[i].stamp, stamp));
+                found = is_file(&n->list[i], stamp) && (n->list[i].writers || n->list[i].left_writers || key_stamp_equal(&n->list[i].stamp, stamp));
         mutex_unlock(&n->lock);
         return found;
 }

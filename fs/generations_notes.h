@@ -1,6 +1,9 @@
 /*
  * What key files were after the mounts' own last changes of them: see fs/generations.h. A few are kept, for they are of interest for some
  * milliseconds.
+ *
+ * They are on disk as well, each as it is made, so that the next process knows whose the changes were that a killed one had not come to
+ * look at.
  */
 #pragma once
 
@@ -13,25 +16,28 @@
 
 #define NOTES_MAX 64U
 
+/* Also the format on disk: as large as what the kernel writes in one piece. */
 struct note {
-        bool used;
+        uint64_t magic;         /* NOTE_MAGIC, or it is free */
         struct key_stamp stamp; /* not there: of the name below */
         uint64_t dir_dev, dir_ino, name_hash;
         unsigned writers;
-};
+        unsigned left_writers; /* an earlier process's, whose last change wasn't noted */
+} __attribute__((aligned(128)));
 
 struct notes {
         struct mutex lock;
         struct note list[NOTES_MAX] GUARDED_BY(lock);
         unsigned next GUARDED_BY(lock);
-        uint64_t count GUARDED_BY(lock);
+        int fd; /* of where they are on disk; owned; -1: nowhere */
 };
 
-void notes_init(struct notes *n);
+/* With what an earlier process noted. The file is in `dirfd`; if it can't be written, notes end with the process. */
+void notes_init(struct notes *n, int dirfd);
 void notes_release(struct notes *n);
 
-/* How often something was noted. */
-uint64_t notes_count(struct notes *n);
+/* All that an earlier process noted has been looked at. */
+void notes_forget_left(struct notes *n);
 
 /* As generations_note() and generations_note_writer(). With an entry its directory is noted, which has changed with it. */
 void notes_add(struct notes *n, int dirfd, const char *name);

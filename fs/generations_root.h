@@ -20,10 +20,6 @@
 #define ROOT_BUCKETS 256U
 #define MET_MARKS 8192U
 #define TOUCHED_MAX 256U
-/* In moving/, while something is noted that has not been looked at. */
-#define NOTED_NAME "noted"
-/* The same of an earlier process, until the first root has been looked at. */
-#define NOTED_BEFORE_NAME "noted-before"
 
 /* One of a root's. */
 struct kept {
@@ -72,8 +68,6 @@ struct generations {
         _Atomic uint64_t switches, rekeys;
         struct notes notes;
         atomic_uint changing; /* changes of ours that may have been made and aren't noted yet */
-        atomic_bool noted;    /* NOTED_NAME is there */
-        int64_t noted_ns;     /* when an earlier process was killed that had not yet looked at what it had noted; 0: none was */
 
         struct mutex table;
         struct root *buckets[ROOT_BUCKETS] GUARDED_BY(table); /* roots are added, never freed before the end; owned */

@@ -209,28 +209,15 @@ static void look(void *arg, struct root *r)
         t->again = !root_look(t->g, r) || t->again;
 }
 
-/* All that has been noted so far has been looked at. */
-static void forget_notes(struct generations *g, uint64_t upto)
-{
-        if (!atomic_load(&g->noted) || notes_count(&g->notes) != upto)
-                return;
-        (void)unlinkat(g->o->moving_fd, NOTED_NAME, 0);
-        atomic_store(&g->noted, false);
-        /* Whoever noted something before that relied on it. */
-        if (notes_count(&g->notes) != upto && !atomic_exchange(&g->noted, true))
-                (void)symlinkat("1", g->o->moving_fd, NOTED_NAME);
-}
-
 /* False: once more. */
 static bool take_turn(struct generations *g)
 {
-        uint64_t notes = notes_count(&g->notes);
         struct turn t = {.g = g};
 
         take_touched(g);
         roots_each(g, look, &t);
         if (!t.again)
-                forget_notes(g, notes);
+                notes_forget_left(&g->notes);
         return !t.again;
 }
 

@@ -213,6 +213,16 @@ static int hash_file(int root, const char *path, struct content *ret)
         return rc < 0 ? rc : 0;
 }
 
+/* Is it what it was when it was found? Else what was hashed may be another one's. */
+static bool is_still_there(int root, const struct key_file *f)
+{
+        struct key_file now = {0};
+        bool still = look_at(root, f->path, &now) == 0 && key_stamp_equal(&f->stamp, &now.stamp);
+
+        free(now.path);
+        return still;
+}
+
 /* One byte for what it is, whether executable or not, and the hash of what it has. */
 static int add_file(XXH3_state_t *state, int root, const struct key_file *f)
 {
@@ -229,6 +239,8 @@ static int add_file(XXH3_state_t *state, int root, const struct key_file *f)
         }
         if (rc < 0)
                 return is_absent(rc) || rc == -EISDIR || rc == -EINVAL ? -EAGAIN : rc;
+        if (f->path && !is_still_there(root, f))
+                return -EAGAIN;
         XXH3_128bits_update(state, &kind, sizeof(kind));
         XXH3_128bits_update(state, hash.bytes, sizeof(hash.bytes));
         return 0;

@@ -1,6 +1,7 @@
 #include "fs/keys.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -197,4 +198,20 @@ Test(keys, what_changed_just_before_it_was_looked_at_is_not_trusted)
         cr_expect_not(key_files_same(&before, &now));
         key_files_release(&now);
         key_files_release(&before);
+}
+
+Test(keys, what_was_replaced_since_it_was_found_has_to_be_found_again)
+{
+        struct key_files files = {0};
+        struct key key;
+
+        put("lock", "one");
+        cr_assert_eq(key_files_find(root, "", &by_lock, &files), 0);
+        put("other", "two");
+        cr_assert_eq(renameat(root, "other", root, "lock"), 0);
+        cr_expect_eq(key_of(root, &by_lock, &files, &key), -EAGAIN);
+        key_files_release(&files);
+        cr_assert_eq(key_files_find(root, "", &by_lock, &files), 0);
+        cr_expect_eq(key_of(root, &by_lock, &files, &key), 0);
+        key_files_release(&files);
 }
