@@ -132,11 +132,12 @@ static const struct filesystem {
         const char *name;
         long magic;
         const char *mkfs[6]; /* and the image's path */
-} filesystems[BACKING_COUNT] = {
+} filesystems[] = {
         [ON_EXT4] = {"ext4", EXT4_SUPER_MAGIC, {"mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1"}},
         [ON_TMPFS] = {"tmpfs", TMPFS_MAGIC, {NULL}},
         [ON_XFS] = {"xfs", XFS_SUPER_MAGIC, {"mkfs.xfs", "-q", "-f"}},
         [ON_BTRFS] = {"btrfs", BTRFS_SUPER_MAGIC, {"mkfs.btrfs", "-q", "-f"}},
+        [ON_OVERLAY] = {"overlay", OVERLAYFS_SUPER_MAGIC, {NULL}},
 };
 
 const char *backing_name(enum backing backing)
@@ -213,17 +214,30 @@ static int image_area(const struct filesystem *fs, const char *base, char *ret, 
         return open(ret, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
+static void overlay_mount(const char *base, const char *area)
+{
+        static const char *const parts[] = {"lower", "upper", "work"};
+        char options[512];
+
+        for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+                must(mkdir(at(base, "%s", parts[i]), 0755) == 0, "mkdir %s/%s", base, parts[i]);
+        snprintf(options, sizeof(options), "lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work", base, base, base);
+        must(mount("overlay", area, "overlay", 0, options) == 0, "mount overlay on %s (%s)", area, options);
+}
+
 int area_new(const char *base, enum backing backing, bool own, char *ret, size_t size)
 {
         const struct filesystem *fs = &filesystems[backing];
-        bool tmpfs = backing == ON_TMPFS;
+        bool tmpfs = backing == ON_TMPFS, overlay = backing == ON_OVERLAY;
 
-        if (!tmpfs && !own && !is_on(fs, base))
+        if (!tmpfs && !overlay && !own && !is_on(fs, base))
                 return image_area(fs, base, ret, size);
         snprintf(ret, size, "%s/area", base);
         must(mkdir(ret, 0755) == 0, "mkdir %s", ret);
         if (tmpfs)
                 must(mount("tmpfs", ret, "tmpfs", 0, own ? "mode=755,size=512m" : "mode=755,size=2g") == 0, "mount tmpfs on %s", ret);
+        else if (overlay)
+                overlay_mount(base, ret);
         else if (own)
                 image_mount(fs, at(base, "area.img"), ret);
         return open(ret, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

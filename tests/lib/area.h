@@ -13,6 +13,7 @@ enum backing {
         ON_XFS,
         ON_BTRFS,
         BACKING_COUNT,
+        ON_OVERLAY = BACKING_COUNT, /* the kernel's overlayfs over TMPDIR's filesystem; as ON_TMPFS always one of its own */
 };
 
 /* Make a fresh directory below TMPDIR. Failing fails the test. */

@@ -340,17 +340,22 @@ void place_init(struct place *p, const struct watch_case *how)
         mutex_init(&p->record.lock);
         cond_init(&p->record.changed);
         area_new_base(p->base, sizeof(p->base));
-        p->area_fd = area_new(p->base, how->tmpfs ? ON_TMPFS : ON_EXT4, false, p->area, sizeof(p->area));
+        p->area_fd = area_new(p->base, how->backing, false, p->area, sizeof(p->area));
         must(p->area_fd >= 0, "area");
         snprintf(p->src, sizeof(p->src), "%s/src", p->area);
         must(mkdir(p->src, 0755) == 0 && mkdir(at(p->area, "out"), 0755) == 0, "mkdir");
+}
+
+int place_try_watch(struct place *p, const struct watch_options *options, const char **why)
+{
+        return watch_new_with(p->src, p->how.backend, options ? options : &(struct watch_options){0}, &sink, &p->record, &p->watch, why);
 }
 
 void place_watch(struct place *p, const struct watch_options *options)
 {
         const char *why = "";
         struct watch_stats stats;
-        int rc = watch_new_with(p->src, p->how.backend, options ? options : &(struct watch_options){0}, &sink, &p->record, &p->watch, &why);
+        int rc = place_try_watch(p, options, &why);
 
         must(rc == 0, "watch_new: %s (%s)", why, strerror(-rc));
         watch_stats(p->watch, &stats);

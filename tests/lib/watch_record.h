@@ -46,7 +46,7 @@ struct record {
 /* What to watch, and how. No pointers: Criterion hands it to another process. */
 struct watch_case {
         enum watch_backend backend;
-        bool tmpfs;
+        enum backing backing;
 };
 
 struct place {
@@ -62,6 +62,8 @@ struct place {
 /* Make the directories; nothing is watched yet. */
 void place_init(struct place *p, const struct watch_case *how);
 void place_watch(struct place *p, const struct watch_options *options);
+/* 0, or -errno and what was refused. */
+int place_try_watch(struct place *p, const struct watch_options *options, const char **why);
 void place_release(struct place *p);
 
 /* Do `script` in src, in another process: commands separated by ';' or newlines (see watch_record.c). */

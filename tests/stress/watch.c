@@ -176,8 +176,8 @@ static void hammer(const struct watch_case *how)
 int main(void)
 {
         static const struct watch_case cases[] = {
-                {.backend = WATCH_FANOTIFY, .tmpfs = true},
-                {.backend = WATCH_INOTIFY, .tmpfs = false},
+                {.backend = WATCH_FANOTIFY, .backing = ON_TMPFS},
+                {.backend = WATCH_INOTIFY, .backing = ON_EXT4},
         };
 
         for (size_t i = 0; i < ARRAY_LEN(cases); i++)

@@ -326,7 +326,7 @@ WATCH_TEST(watch, a_root_moved_away_is_lost)
 
 WATCH_TEST(watch, an_unmounted_root_is_lost)
 {
-        if (!p->how.tmpfs)
+        if (p->how.backing != ON_TMPFS)
                 return;
         place_watch(p, NULL);
         must(umount2(p->area, MNT_DETACH) == 0, "umount");

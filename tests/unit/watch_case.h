@@ -14,10 +14,10 @@ static inline void watch_case_failed(const char *message)
 }
 
 static const struct watch_case watch_cases[] __attribute__((unused)) = {
-        {.backend = WATCH_FANOTIFY, .tmpfs = false},
-        {.backend = WATCH_FANOTIFY, .tmpfs = true},
-        {.backend = WATCH_INOTIFY, .tmpfs = false},
-        {.backend = WATCH_INOTIFY, .tmpfs = true},
+        {.backend = WATCH_FANOTIFY, .backing = ON_EXT4},
+        {.backend = WATCH_FANOTIFY, .backing = ON_TMPFS},
+        {.backend = WATCH_INOTIFY, .backing = ON_EXT4},
+        {.backend = WATCH_INOTIFY, .backing = ON_TMPFS},
 };
 
 #define WATCH_TEST_WITH(suite, name, cases, count)                                                                                         \
