@@ -212,7 +212,8 @@ bool notes_have(struct notes *n, const struct key_stamp *stamp)
 
         mutex_lock(&n->lock);
         for (unsigned i = 0; i < NOTES_MAX && !found; i++)
-                found = is_file(&n->list[i], stamp) && (n->list[i].writers || n->list[i].left_writers || key_stamp_equal(&n->list[i].stamp, stamp));
+                found = is_file(&n->list[i], stamp) &&
+                        (n->list[i].writers || n->list[i].left_writers || key_stamp_equal(&n->list[i].stamp, stamp));
         mutex_unlock(&n->lock);
         return found;
 }

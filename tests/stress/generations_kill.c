@@ -16,10 +16,12 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "cache/base/fd.h"
 #include "fs/keys.h"
+#include "sync/agent/mountinfo.h"
 #include "tests/lib/mount.h"
 
 #define ROUNDS 100
@@ -209,14 +211,17 @@ static bool is_gone(void *arg)
         return fd < 0 || poll(&p, 1, 0) > 0;
 }
 
-/* Both at once: a thread of the agent's may be telling the kernel of a directory that the worker holds, and doesn't end before that does.
- */
+/* As a holder does it: a thread of the agent's that is telling the kernel of a directory which the worker holds doesn't end before that
+ * has its answer, nor does the worker without one, killed or not. */
 static void kill_both(pid_t worker)
 {
         pid_t agent = f->pid;
+        struct stat st;
 
+        must(stat(f->mnt, &st) == 0, "%s", f->mnt);
         must(kill(agent, SIGKILL) == 0, "kill");
         (void)kill(worker, SIGKILL);
+        (void)mount_abort(minor(st.st_dev));
         (void)child_wait(worker);
         must(wait_until(is_gone, &agent, PATIENCE_SECONDS), "the agent outlives SIGKILL");
 }
