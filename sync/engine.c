@@ -46,6 +46,8 @@ struct engine {
 
         struct mutex touch_lock; /* held while `touch` is called */
         struct engine_touch touch GUARDED_BY(touch_lock);
+        void (*gone)(void *arg) GUARDED_BY(touch_lock);
+        void *gone_arg GUARDED_BY(touch_lock);
 };
 
 static const struct {
@@ -327,6 +329,8 @@ static void sink_lost(void *arg, enum watch_loss loss, const char *detail)
         mutex_lock(&e->touch_lock);
         if (e->touch.lost)
                 e->touch.lost(e->touch.arg);
+        if (loss == WATCH_ROOT && e->gone)
+                e->gone(e->gone_arg);
         mutex_unlock(&e->touch_lock);
         if (o)
                 generations_touched_all(o);
@@ -414,6 +418,14 @@ void engine_on_touch(struct engine *e, const struct engine_touch *touch)
 {
         mutex_lock(&e->touch_lock);
         e->touch = touch ? *touch : (struct engine_touch){0};
+        mutex_unlock(&e->touch_lock);
+}
+
+void engine_on_gone(struct engine *e, void (*gone)(void *arg), void *arg)
+{
+        mutex_lock(&e->touch_lock);
+        e->gone = gone;
+        e->gone_arg = arg;
         mutex_unlock(&e->touch_lock);
 }
 

@@ -41,6 +41,9 @@ struct engine_touch {
 };
 void engine_on_touch(struct engine *e, const struct engine_touch *touch);
 
+/* Who is told that the source itself is gone (WATCH_ROOT), as above. NULL: nobody is. */
+void engine_on_gone(struct engine *e, void (*gone)(void *arg), void *arg);
+
 /* Have all mounts take back everything that the kernel holds. Any thread that serves nothing. */
 void engine_tell_all(struct engine *e);
 

@@ -45,6 +45,7 @@ SYNC_SRCS += \
 	sync/agent/artifacts_ops.c \
 	sync/agent/artifacts_target.c \
 	sync/agent/board.c \
+	sync/agent/comeback.c \
 	sync/agent/cmd.c \
 	sync/agent/cmd_artifacts.c \
 	sync/agent/cmd_artifacts_do.c \

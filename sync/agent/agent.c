@@ -9,6 +9,7 @@
 #include "cache/base/log.h"
 #include "cache/base/thread.h"
 #include "sync/agent/board.h"
+#include "sync/agent/comeback.h"
 #include "sync/agent/config.h"
 #include "sync/agent/daemon.h"
 #include "sync/agent/events.h"
@@ -128,6 +129,7 @@ static void close_all(struct agent *a)
 {
         control_close(a->control);
         events_close(a->events);
+        comeback_close(a->comeback);
         holding_say(a->holding, HOLD_LISTENER, 0);
         if (a->overlay)
                 artifacts_cancel(a->overlay);
@@ -304,6 +306,21 @@ static int events_start(struct agent *a, char **why)
         return events_new(a, &a->events, why);
 }
 
+static void source_gone(void *arg)
+{
+        comeback_look(arg);
+}
+
+static int comeback_start(struct agent *a, char **why)
+{
+        int rc = comeback_new(a, &a->comeback);
+
+        if (rc)
+                return why_set(why, rc, "%s can't be kept open: %s", a->source, strerror(-rc));
+        engine_on_gone(a->engine, source_gone, a->comeback);
+        return 0;
+}
+
 /* As many as can be: one is enough to live for. */
 static int make_seats(struct agent *a, const struct seat_wish *wishes, size_t count, char **why)
 {
@@ -334,6 +351,8 @@ static int start(struct agent *a, const struct mount_options *o, const struct se
                 rc = hashing_start(a, why);
         if (rc == 0)
                 rc = engine_new(a->source, o->coherence, o->watch, a->hashing, &a->engine, why);
+        if (rc == 0)
+                rc = comeback_start(a, why);
         if (rc == 0)
                 rc = rules_start(a, why);
         if (rc == 0)
@@ -388,6 +407,7 @@ int agent_serve(struct agent *a, struct daemon *d, const struct mount_options *s
         events_free(a->events);
         journal_free(a->journal);
         overlay_free(a->overlay);
+        comeback_free(a->comeback);
         (void)uv_loop_close(&a->loop);
         holding_free(a->holding);
         return rc;

@@ -22,6 +22,7 @@ struct daemon;
 struct events;
 struct journal;
 struct heritage;
+struct comeback;
 struct holding;
 struct reload;
 
@@ -41,6 +42,7 @@ struct agent {
         struct overlay *overlay; /* NULL without rules */
         struct events *events;
         struct board *board;
+        struct comeback *comeback;
         /* What the source has where its mounts show what is their own. */
         atomic_bool shadows_own;
         struct figures figures;

@@ -15,6 +15,7 @@
 enum hold_kind {
         HOLD_READY = 1, /* what was asked for is mounted */
         HOLD_STOPPING,  /* the end has begun */
+        HOLD_AGAIN,     /* it ends itself now, for the source is another directory: start the next */
         HOLD_FAULT,     /* by a signal's handler: the agent is about to die, perhaps slowly, of a fault of its own */
         HOLD_CLAIM,     /* with the descriptor that holds the record's lock */
         HOLD_LISTENER,  /* with the control socket; without: let go of it, for nobody will answer any more */

@@ -60,6 +60,7 @@ struct holder {
         pid_t agent;
         int channel, life;
         bool ready, dying, faulty;
+        bool again; /* it has said that it ends to be started again */
         /* All of them. */
         bool ever_ready, ending;
         int claim, listener;
@@ -155,6 +156,9 @@ static void take_message(struct holder *h, const struct hold_message *m, int *fd
                 break;
         case HOLD_STOPPING:
                 daemon_stopping(h->daemon);
+                break;
+        case HOLD_AGAIN:
+                h->again = true;
                 break;
         case HOLD_FAULT:
                 h->faulty = true;
@@ -338,10 +342,13 @@ static bool reap(struct holder *h, int *status)
 static void describe(struct holder *h, int status)
 {
         h->died_at = (int64_t)time(NULL);
-        if (WIFSIGNALED(status))
+        if (h->again)
+                snprintf(h->died_of, sizeof(h->died_of), "saw the source come back");
+        else if (WIFSIGNALED(status))
                 snprintf(h->died_of, sizeof(h->died_of), "was killed (signal %d, %s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
         else
                 snprintf(h->died_of, sizeof(h->died_of), "ended (exit %d)", WEXITSTATUS(status));
+        h->again = false;
         h->died_ns[h->deaths++ % DEATHS_MAX] = clock_now_ns();
         h->unready += !h->ready;
 }

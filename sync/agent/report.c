@@ -8,11 +8,13 @@
 #include "cache/base/fd.h"
 #include "cache/base/thread.h"
 #include "sync/agent/agent.h"
+#include "sync/agent/comeback.h"
 #include "sync/agent/events.h"
 #include "sync/agent/holder.h"
 #include "sync/agent/holding.h"
 #include "sync/agent/prewarm.h"
 #include "sync/agent/reload.h"
+#include "sync/agent/shell.h"
 #include "sync/journal.h"
 #include "sync/serve/json.h"
 #include "sync/serve/why.h"
@@ -119,6 +121,26 @@ static void add_deaths(json_t *warnings, const struct agent *a)
         add_warning(warnings, why_text(text));
 }
 
+/* What the mounts show isn't what is at the source's path: what to do. */
+static void add_source(json_t *warnings, const struct seat *s, enum source_state state)
+{
+        const struct agent *a = s->agent;
+        CLEANUP_FREE char *source = shell_word(a->source), *mountpoint = shell_word(s->mountpoint);
+        CLEANUP_FREE char *text = NULL;
+
+        if (state == SOURCE_REPLACED)
+                text = text_new(
+                        "another directory is at the source's path than the one that is shown: `dsfs umount %s`, then `dsfs mount %s %s`",
+                        why_text(mountpoint), why_text(source), why_text(mountpoint));
+        else if (holding_pid(a->holding))
+                text = text_new("the source is deleted: it is shown as soon as there is a directory at %s again; or `dsfs umount %s`",
+                                a->source, why_text(mountpoint));
+        else
+                text = text_new("the source is deleted: `dsfs umount %s`, and when there is one again `dsfs mount %s %s`",
+                                why_text(mountpoint), why_text(source), why_text(mountpoint));
+        add_warning(warnings, why_text(text));
+}
+
 /* What is worth knowing though all is well. */
 static void add_notes(json_t *warnings, const struct seat *s, const struct fs_stats *fs, const struct engine_stats *es)
 {
@@ -170,11 +192,18 @@ static json_t *staleness_json(const struct latency_stats *l)
 static const char *verdict_of(const struct seat *s, json_t *warnings, struct fs_stats *fs, struct engine_stats *es)
 {
         const struct agent *a = s->agent;
-        bool degraded, unhashed;
+        enum source_state source = SOURCE_THERE;
+        bool degraded, unhashed, broken;
 
         fs_mount_stats(s->mount, fs);
         engine_stats(a->engine, es);
-        engine_warnings(a->engine, add_warning, warnings);
+        if (!es->watching || es->watch.degraded)
+                source = comeback_state(a->comeback);
+        broken = source == SOURCE_DELETED || source == SOURCE_REPLACED;
+        if (broken)
+                add_source(warnings, s, source);
+        else
+                engine_warnings(a->engine, add_warning, warnings);
         reload_warnings(a->reload, add_warning, warnings);
         if (atomic_load(&a->shadows_own))
                 add_warning(warnings, "the source has a " FS_OWN_NAME
@@ -184,7 +213,7 @@ static const char *verdict_of(const struct seat *s, json_t *warnings, struct fs_
         degraded = degraded || unhashed;
         add_notes(warnings, s, fs, es);
         add_deaths(warnings, a);
-        return fs->ended ? "broken" : degraded ? "degraded" : "ok";
+        return fs->ended || broken ? "broken" : degraded ? "degraded" : "ok";
 }
 
 static json_t *clock_json(const struct agent *a)

@@ -22,7 +22,7 @@ static const struct {
 } verdicts[] = {
         {"ok", COLOUR_GOOD, "what is read there is what is on disk"},
         {"degraded", COLOUR_WARN, "still right, but slower or limited: the notes say what to do"},
-        {"broken", COLOUR_BAD, "it does not serve: the notes say what to do"},
+        {"broken", COLOUR_BAD, "what is on disk is not what is read there: the notes say what to do"},
 };
 
 struct out {

@@ -273,3 +273,85 @@ Test(cli_holder, a_service_stays_while_its_agent_is_started_again)
         cr_assert_eq(layers_at(place(1)), 0);
         expect_nothing_left();
 }
+
+static bool is_broken(void *arg)
+{
+        (void)arg;
+        return DSFS("status") == 1;
+}
+
+struct shown {
+        const char *dir, *text;
+};
+
+static bool has_content(void *arg)
+{
+        const struct shown *s = arg;
+        CLEANUP_FREE char *path = NULL, *text = NULL;
+
+        return asprintf(&path, "%s/greeting", s->dir) > 0 && fd_read_file(AT_FDCWD, path, 64, &text) >= 0 && strcmp(text, s->text) == 0;
+}
+
+static void expect_shown(const char *mountpoint, const char *text)
+{
+        struct shown s = {mountpoint, text};
+
+        cr_assert(proc_until(has_content, &s), "%s does not show \"%s\"", mountpoint, text);
+        expect_exit(0, "wait");
+}
+
+static void make_source(const char *text)
+{
+        cr_assert_eq(mkdir(box.src, 0755), 0);
+        put(box.src, "greeting", text);
+}
+
+static void delete_and_make_again(const char *options)
+{
+        CLEANUP_FREE char *moved = NULL;
+
+        cr_assert_gt(asprintf(&moved, "%s/moved", box.base), 0);
+        expect_exit(0, "mount", box.src, place(1), "-o", options);
+        expect_exit(0, "mount", box.src, place(2), "-o", "transport=dev");
+        remove_tree(box.src);
+        cr_assert(proc_until(is_broken, NULL), "a deleted source is none: %s", box.r.out);
+        expect_said(box.r.out, "the source is deleted: it is shown as soon as there is a directory at");
+        make_source("anew\n");
+        expect_shown(place(1), "anew\n");
+        expect_shown(place(2), "anew\n");
+        expect_exit(0, "status");
+        expect_said(box.r.out, "the agent saw the source come back and was started again");
+        /* And one that was away; what is edited afterwards is seen. */
+        cr_assert_eq(rename(box.src, moved), 0);
+        make_source("another\n");
+        expect_shown(place(1), "another\n");
+        put(box.src, "greeting", "edited\n");
+        expect_exit(0, "wait");
+        expect_content(place(2), "greeting", "edited\n");
+        expect_restarts(place(1), 2);
+        expect_exit(0, "umount", "--all");
+        remove_tree(moved);
+        expect_nothing_left();
+}
+
+Test(cli_holder, a_source_that_is_made_again_is_shown)
+{
+        delete_and_make_again("watch=fanotify");
+        delete_and_make_again("watch=inotify");
+}
+
+Test(cli_holder, without_a_holder_it_is_said_what_a_deleted_source_needs)
+{
+        expect_exit(0, "mount", box.src, place(1), "--no-holder");
+        remove_tree(box.src);
+        cr_assert(proc_until(is_broken, NULL), "a deleted source is none: %s", box.r.out);
+        expect_said(box.r.out, "the source is deleted: `dsfs umount ");
+        make_source("anew\n");
+        cr_assert(proc_until(is_broken, NULL));
+        expect_said(box.r.out, "another directory is at the source's path than the one that is shown: `dsfs umount ");
+        expect_exit(0, "umount", place(1));
+        expect_exit(0, "mount", box.src, place(1), "--no-holder");
+        expect_content(place(1), "greeting", "anew\n");
+        expect_exit(0, "umount", place(1));
+        expect_nothing_left();
+}
