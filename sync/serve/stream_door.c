@@ -65,7 +65,6 @@ void stream_door_accept(struct stream_door *d)
         sub->pipe.data = sub;
         sub->next = d->subscriptions;
         d->subscriptions = sub;
-        d->count++;
         if (uv_accept((uv_stream_t *)&d->listener, (uv_stream_t *)&sub->pipe) < 0) {
                 subscription_drop(sub);
                 return;

@@ -64,7 +64,6 @@ struct stream_door {
         char *name, *source;
         bool anyone;
         struct subscription *subscriptions;
-        size_t count;
         unsigned turned_away; /* since the last tick */
         bool knocking;        /* somebody is to be accepted at the next tick; until then libuv looks for no more */
         bool closing, listener_closed;

@@ -32,7 +32,6 @@ static void subscription_closed(uv_handle_t *h)
                         break;
                 }
         }
-        d->count--;
         free(sub->piece);
         free(sub->last);
         free(sub);
