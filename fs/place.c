@@ -105,7 +105,8 @@ static struct routes routes_of(const struct fs_mount *m, const struct node *dir,
         };
 }
 
-int place_shadow(const struct fs_mount *m, int dirfd)
+/* Of the source's directory `dirfd` the one in the overlay; with `make` it is there afterwards. */
+static int shadow_of(const struct fs_mount *m, int dirfd, bool make)
 {
         char path[PATH_MAX];
         int rc;
@@ -113,9 +114,14 @@ int place_shadow(const struct fs_mount *m, int dirfd)
         rwlock_read(&m->overlay->paths);
         rc = layer_path(&m->source, dirfd, path, sizeof(path));
         if (rc == 0)
-                rc = overlay_shadow(m->overlay, path);
+                rc = make ? overlay_shadow_make(m->overlay, path) : overlay_shadow(m->overlay, path);
         rwlock_read_end(&m->overlay->paths);
         return rc;
+}
+
+int place_shadow(const struct fs_mount *m, int dirfd)
+{
+        return shadow_of(m, dirfd, false);
 }
 
 /*
@@ -238,19 +244,6 @@ static bool is_taken(struct fs_mount *m, const struct place *p, const struct rou
         return fd >= 0 && fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) != is_dir;
 }
 
-static int make_shadow(const struct fs_mount *m, int dirfd)
-{
-        char path[PATH_MAX];
-        int rc;
-
-        rwlock_read(&m->overlay->paths);
-        rc = layer_path(&m->source, dirfd, path, sizeof(path));
-        if (rc == 0)
-                rc = overlay_shadow_make(m->overlay, path);
-        rwlock_read_end(&m->overlay->paths);
-        return rc;
-}
-
 int place_make(struct fs_mount *m, struct node *dir, const char *name, bool is_dir, struct place *ret)
 {
         const struct rule *rule;
@@ -268,7 +261,7 @@ int place_make(struct fs_mount *m, struct node *dir, const char *name, bool is_d
         if (is_taken(m, ret, &routes, name, is_dir))
                 return -EEXIST;
         if (in_overlay(rule))
-                return be_overlay(m, ret, rule, make_shadow(m, ret->fd));
+                return be_overlay(m, ret, rule, shadow_of(m, ret->fd, true));
         be_source(m, ret, rule, name);
         return ret->is & NODE_READONLY ? -EROFS : 0;
 }

@@ -20,6 +20,18 @@
 #define MS_PER_S 1000
 #define GRACE_MS 10000
 
+/* At `socket`, or at the one of the mount that we are in; NULL when there is none, and why is said. */
+static struct subscriber *subscribe(const char *socket, const struct subscriber_wish *wish)
+{
+        CLEANUP_FREE char *place = client_place(socket, EVENTS_IN_MOUNT, NULL);
+        CLEANUP_FREE char *why = NULL;
+        struct subscriber *s = NULL;
+
+        if (place && subscriber_new(place, wish, &s, &why))
+                log_error("%s", why_text(why));
+        return s;
+}
+
 /* Print until the end. */
 static int print_events(struct subscriber *s)
 {
@@ -52,10 +64,8 @@ static const struct option events_options[] = {{"since", required_argument, NULL
 
 int client_events(int argc, char **argv)
 {
-        CLEANUP_FREE char *place = NULL;
-        CLEANUP_FREE char *why = NULL;
         struct subscriber_wish wish = {0};
-        struct subscriber *s = NULL;
+        struct subscriber *s;
         const char *socket = NULL;
         int c, code;
 
@@ -87,13 +97,9 @@ int client_events(int argc, char **argv)
         }
         if (optind < argc)
                 return client_usage("events", "nothing can be named");
-        place = client_place(socket, EVENTS_IN_MOUNT, NULL);
-        if (!place)
+        s = subscribe(socket, &wish);
+        if (!s)
                 return CLIENT_ABSENT;
-        if (subscriber_new(place, &wish, &s, &why)) {
-                log_error("%s", why_text(why));
-                return CLIENT_ABSENT;
-        }
         code = print_events(s);
         subscriber_free(s);
         return code;
@@ -124,9 +130,7 @@ static const struct option wait_options[] = {
 int client_wait(int argc, char **argv)
 {
         struct subscriber_wish wish = {.wait = true, .timeout_ms = TIMEOUT_MS};
-        CLEANUP_FREE char *place = NULL;
-        CLEANUP_FREE char *why = NULL;
-        struct subscriber *s = NULL;
+        struct subscriber *s;
         const char *socket = NULL;
         int c, code;
 
@@ -155,13 +159,9 @@ int client_wait(int argc, char **argv)
         }
         if (optind < argc)
                 return client_usage("wait", "nothing can be named");
-        place = client_place(socket, EVENTS_IN_MOUNT, NULL);
-        if (!place)
+        s = subscribe(socket, &wish);
+        if (!s)
                 return CLIENT_ABSENT;
-        if (subscriber_new(place, &wish, &s, &why)) {
-                log_error("%s", why_text(why));
-                return CLIENT_ABSENT;
-        }
         code = await_visible(s, wish.timeout_ms);
         subscriber_free(s);
         return code;

@@ -7,26 +7,12 @@
 #include <unistd.h>
 
 #include "sync/serve/subscriber.h"
+#include "tests/lib/git_env.h"
 #include "tests/mount/case.h"
 
 #define PATIENCE_MS 60000
 #define TEXT_MAX 4096
 #define STORM_FILES 2000
-
-static const char *const git_env[] = {"GIT_CONFIG_GLOBAL=/dev/null",
-                                      "GIT_CONFIG_SYSTEM=/dev/null",
-                                      "GIT_CONFIG_COUNT=3",
-                                      "GIT_CONFIG_KEY_0=safe.directory",
-                                      "GIT_CONFIG_VALUE_0=*",
-                                      "GIT_CONFIG_KEY_1=core.fsync",
-                                      "GIT_CONFIG_VALUE_1=none",
-                                      "GIT_CONFIG_KEY_2=gc.auto",
-                                      "GIT_CONFIG_VALUE_2=0",
-                                      "GIT_AUTHOR_NAME=A",
-                                      "GIT_AUTHOR_EMAIL=a@example",
-                                      "GIT_COMMITTER_NAME=A",
-                                      "GIT_COMMITTER_EMAIL=a@example",
-                                      NULL};
 
 static const struct variant watched[] = {
         {.backing = ON_EXT4, .transport = BY_URING, .watch = WATCH_BY_FANOTIFY},

@@ -1,7 +1,7 @@
 /*
  * The commands, when all goes well or is refused.
  */
-#include "tests/mount/cli.h"
+#include "tests/mount/notices.h"
 
 TestSuite(cli, .init = start, .fini = stop, .timeout = 600);
 
@@ -307,40 +307,15 @@ Test(cli, sigterm_unmounts)
         expect_nothing_left();
 }
 
-static int notify_socket(char *path, size_t size)
-{
-        struct sockaddr_un addr = {.sun_family = AF_UNIX};
-        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-        snprintf(path, size, "%s/notify", box.base);
-        cr_assert_lt(strlen(path), sizeof(addr.sun_path));
-        memcpy(addr.sun_path, path, strlen(path));
-        cr_assert_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-        cr_assert_eq(setenv("NOTIFY_SOCKET", path, 1), 0);
-        return fd;
-}
-
-static void expect_notice(int fd, const char *want)
-{
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        char text[256] = "";
-
-        cr_assert_gt(poll(&p, 1, PROC_PATIENCE_S * 1000), 0, "no %s", want);
-        cr_assert_gt(recv(fd, text, sizeof(text) - 1, 0), 0);
-        cr_assert_str_eq(text, want);
-}
-
 Test(cli, the_foreground_tells_the_service_manager)
 {
-        const char *argv[] = {getenv("DSFS_BIN"), "mount", box.src, box.mnt, "--foreground", NULL};
         char path[128];
         CLEANUP_FD int notices = notify_socket(path, sizeof(path));
         CLEANUP_FD int held = -1;
-        pid_t pid = proc_start(argv, 0, NULL);
+        pid_t pid = start_foreground(box.mnt, path);
         json_t *m;
 
         expect_notice(notices, "READY=1");
-        cr_assert_eq(unsetenv("NOTIFY_SOCKET"), 0);
         m = status_mount(0);
         cr_assert_eq(json_integer_value(json_object_get(m, "holder_pid")), pid, "the manager's child is the holder");
         json_decref(m);

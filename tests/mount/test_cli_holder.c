@@ -1,6 +1,7 @@
 /*
  * An agent that is killed, or fails, is started again by its holder; and who tells, ends and outlives whom.
  */
+#include "tests/mount/notices.h"
 #include "tests/mount/several.h"
 
 TestSuite(cli_holder, .init = start, .fini = stop_several, .timeout = 600);
@@ -212,49 +213,16 @@ Test(cli_holder, none_is_had_when_none_is_wanted)
         expect_nothing_left();
 }
 
-static int notify_socket(char *path, size_t size)
-{
-        struct sockaddr_un addr = {.sun_family = AF_UNIX};
-        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-        snprintf(path, size, "%s/notify", box.base);
-        cr_assert_lt(strlen(path), sizeof(addr.sun_path));
-        memcpy(addr.sun_path, path, strlen(path));
-        cr_assert_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-        return fd;
-}
-
-static void expect_notice(int fd, const char *want)
-{
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        char text[256] = "";
-
-        cr_assert_gt(poll(&p, 1, PROC_PATIENCE_S * 1000), 0, "no %s", want);
-        cr_assert_gt(recv(fd, text, sizeof(text) - 1, 0), 0);
-        cr_assert_str_eq(text, want);
-}
-
-static pid_t start_foreground(unsigned n, const char *notices)
-{
-        const char *argv[] = {getenv("DSFS_BIN"), "mount", box.src, place(n), "--foreground", "-o", "prewarm=off", NULL};
-        pid_t pid;
-
-        cr_assert_eq(setenv("NOTIFY_SOCKET", notices, 1), 0);
-        pid = proc_start(argv, 0, NULL);
-        cr_assert_eq(unsetenv("NOTIFY_SOCKET"), 0);
-        return pid;
-}
-
 Test(cli_holder, a_service_stays_while_its_agent_is_started_again)
 {
         char path[128];
         CLEANUP_FD int notices = notify_socket(path, sizeof(path));
-        pid_t first = start_foreground(1, path), second;
+        pid_t first = start_foreground(place(1), path), second;
 
         expect_notice(notices, "READY=1");
         cr_assert_eq(number_at(place(1), "holder_pid"), first);
         /* And one that only follows a mount of the other's agent. */
-        second = start_foreground(2, path);
+        second = start_foreground(place(2), path);
         expect_notice(notices, "READY=1");
         for (int i = 1; i <= 2; i++) {
                 kill_only_agent(place(1), SIGKILL);

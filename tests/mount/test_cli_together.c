@@ -1,6 +1,7 @@
 /*
  * Commands about one source at the same time: whoever comes while the agent is starting, working or ending gets what he asked for.
  */
+#include "tests/mount/notices.h"
 #include "tests/mount/several.h"
 
 TestSuite(cli_together, .init = start, .fini = stop_several, .timeout = 600);
@@ -103,39 +104,6 @@ Test(cli_together, a_mount_while_the_agent_is_told_to_end_works)
         }
 }
 
-static int notify_socket(char *path, size_t size)
-{
-        struct sockaddr_un addr = {.sun_family = AF_UNIX};
-        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-        snprintf(path, size, "%s/notify", box.base);
-        cr_assert_lt(strlen(path), sizeof(addr.sun_path));
-        memcpy(addr.sun_path, path, strlen(path));
-        cr_assert_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-        return fd;
-}
-
-static void expect_notice(int fd, const char *want)
-{
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        char text[256] = "";
-
-        cr_assert_gt(poll(&p, 1, PROC_PATIENCE_S * 1000), 0, "no %s", want);
-        cr_assert_gt(recv(fd, text, sizeof(text) - 1, 0), 0);
-        cr_assert_str_eq(text, want);
-}
-
-static pid_t start_foreground(unsigned n, const char *notices)
-{
-        const char *argv[] = {getenv("DSFS_BIN"), "mount", box.src, place(n), "--foreground", "-o", "prewarm=off", NULL};
-        pid_t pid;
-
-        cr_assert_eq(setenv("NOTIFY_SOCKET", notices, 1), 0);
-        pid = proc_start(argv, 0, NULL);
-        cr_assert_eq(unsetenv("NOTIFY_SOCKET"), 0);
-        return pid;
-}
-
 Test(cli_together, the_foreground_of_a_second_mount_is_about_that_mount)
 {
         char path[128];
@@ -145,7 +113,7 @@ Test(cli_together, the_foreground_of_a_second_mount_is_about_that_mount)
         pid_t pid;
 
         expect_exit(0, "mount", box.src, place(1));
-        pid = start_foreground(2, path);
+        pid = start_foreground(place(2), path);
         expect_notice(notices, "READY=1");
         expect_content(place(2), "greeting", "hello\n");
         held = open(place(2), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -155,13 +123,13 @@ Test(cli_together, the_foreground_of_a_second_mount_is_about_that_mount)
         cr_assert_not(is_mounted(place(2)));
         expect_content(place(1), "greeting", "hello\n");
 
-        pid = start_foreground(3, path);
+        pid = start_foreground(place(3), path);
         expect_notice(notices, "READY=1");
         expect_exit(0, "umount", place(3));
         cr_assert_eq(proc_wait(pid), 0, "it ends with its mount");
         expect_notice(notices, "STOPPING=1");
 
-        pid = start_foreground(4, path);
+        pid = start_foreground(place(4), path);
         expect_notice(notices, "READY=1");
         m = status_at(place(1));
         cr_assert(m);

@@ -18,27 +18,12 @@
 #include "sync/hashing.h"
 #include "sync/journal.h"
 #include "tests/lib/area.h"
+#include "tests/lib/git_env.h"
 #include "tests/lib/mount.h"
 
 #define SECONDS 60
 #define TEXT_MAX 4096
 #define STORM_FILES 3000
-
-static const char *const git_env[] = {"GIT_CONFIG_GLOBAL=/dev/null",
-                                      "GIT_CONFIG_SYSTEM=/dev/null",
-                                      "GIT_CONFIG_COUNT=3",
-                                      "GIT_CONFIG_KEY_0=safe.directory",
-                                      "GIT_CONFIG_VALUE_0=*",
-                                      "GIT_CONFIG_KEY_1=core.fsync",
-                                      "GIT_CONFIG_VALUE_1=none",
-                                      "GIT_CONFIG_KEY_2=gc.auto",
-                                      "GIT_CONFIG_VALUE_2=0",
-                                      "GIT_AUTHOR_NAME=A",
-                                      "GIT_AUTHOR_EMAIL=a@example",
-                                      "GIT_COMMITTER_NAME=A",
-                                      "GIT_COMMITTER_EMAIL=a@example",
-                                      "GIT_EDITOR=true",
-                                      NULL};
 
 struct place {
         enum watch_backend backend;
