@@ -3,6 +3,8 @@
  */
 #pragma once
 
+#include <stddef.h>
+
 static const char *const git_env[] = {"GIT_CONFIG_GLOBAL=/dev/null",
                                       "GIT_CONFIG_SYSTEM=/dev/null",
                                       "GIT_CONFIG_COUNT=3",
