@@ -305,7 +305,7 @@ int generations_new(struct overlay *o, struct generations **ret)
         cond_init(&g->wake);
         cond_init(&g->settled);
         cond_init(&g->sweep);
-        notes_init(&g->notes, o->dir_fd);
+        notes_init(&g->notes, o->kept_fd);
         g->tree_fd = openat(o->dir_fd, "tree", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         rc = g->tree_fd < 0 ? -errno : kept_load(g);
         generations_remove_gone(g, true);

@@ -12,7 +12,7 @@
 #include "cache/base/fd.h"
 #include "cache/base/log.h"
 
-#define NOTES_NAME "notes"
+#define NOTES_NAME ".notes"
 /* Another one whenever struct note changes. */
 #define NOTE_MAGIC 0x6473667331303031ULL
 
