@@ -13,6 +13,7 @@
 
 /* How long a barrier stays deaf to engine_shutdown(). */
 #define BARRIER_STEP_MS 200
+#define WATCH_BEGINS_MS 10000
 #define NS_PER_MS 1000000ULL
 
 #define LOSSES (WATCH_ROOT + 1)
@@ -368,8 +369,12 @@ static void choose_by_watch(struct engine *e, enum engine_coherence coherence)
 {
         struct watch_stats stats;
 
+        if (coherence == ENGINE_COHERENCE_EVENTS)
+                return;
+        /* The watch says what it can't see on its own thread. */
+        (void)watch_barrier(e->watch, WATCH_BEGINS_MS);
         watch_stats(e->watch, &stats);
-        if (!stats.degraded || coherence == ENGINE_COHERENCE_EVENTS)
+        if (!stats.degraded)
                 return;
         watch_free(e->watch);
         e->watch = NULL;

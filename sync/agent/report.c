@@ -193,13 +193,15 @@ static const char *verdict_of(const struct seat *s, json_t *warnings, struct fs_
 {
         const struct agent *a = s->agent;
         enum source_state source = SOURCE_THERE;
-        bool degraded, unhashed, broken;
+        bool degraded, unhashed, broken, blind;
 
         fs_mount_stats(s->mount, fs);
         engine_stats(a->engine, es);
         if (!es->watching || es->watch.degraded)
                 source = comeback_state(a->comeback);
         broken = source == SOURCE_DELETED || source == SOURCE_REPLACED;
+        /* Where nothing is seen what was read once may be old. */
+        blind = source == SOURCE_THERE && es->watching && es->watch.degraded;
         if (broken)
                 add_source(warnings, s, source);
         else
@@ -213,7 +215,7 @@ static const char *verdict_of(const struct seat *s, json_t *warnings, struct fs_
         degraded = degraded || unhashed;
         add_notes(warnings, s, fs, es);
         add_deaths(warnings, a);
-        return fs->ended || broken ? "broken" : degraded ? "degraded" : "ok";
+        return fs->ended || broken || blind ? "broken" : degraded ? "degraded" : "ok";
 }
 
 static json_t *clock_json(const struct agent *a)

@@ -5,7 +5,26 @@
 
 #define TEST_UID 12345
 
-TestSuite(cli_user, .init = start, .fini = stop, .timeout = 600);
+#define WATCH_LIMIT_FILE "/proc/sys/fs/inotify/max_user_watches"
+#define DIRECTORIES 40
+
+static char *limit_before; /* what the machine had */
+
+static void write_limit(const char *text)
+{
+        CLEANUP_FD int fd = open(WATCH_LIMIT_FILE, O_WRONLY | O_CLOEXEC);
+
+        cr_assert(fd >= 0 && fd_write_full(fd, text, strlen(text)) == 0, WATCH_LIMIT_FILE);
+}
+
+static void stop_user(void)
+{
+        if (limit_before)
+                write_limit(limit_before);
+        stop();
+}
+
+TestSuite(cli_user, .init = start, .fini = stop_user, .timeout = 600);
 
 /* fusermount3 wants its user to have a name. */
 static void name_user(void)
@@ -184,4 +203,66 @@ Test(cli_user, a_runtime_directory_that_others_enter_is_refused)
         expect_exit(1, "mount", box.src, box.mnt);
         expect_said(box.r.err, dir);
         expect_said(box.r.err, "chmod 700");
+}
+
+static void put_in_all(const char *name, const char *text)
+{
+        char dir[192];
+
+        for (unsigned i = 0; i < DIRECTORIES; i++) {
+                snprintf(dir, sizeof(dir), "%s/d%u", box.src, i);
+                cr_assert(mkdir(dir, 0755) == 0 || errno == EEXIST);
+                put(dir, name, text);
+        }
+}
+
+static void expect_in_all(const char *name, const char *text)
+{
+        char dir[192];
+
+        for (unsigned i = 0; i < DIRECTORIES; i++) {
+                snprintf(dir, sizeof(dir), "%s/d%u", box.mnt, i);
+                expect_content(dir, name, text);
+        }
+}
+
+static bool is_broken(void *arg)
+{
+        (void)arg;
+        return DSFS("status") == 1;
+}
+
+/* From the start: nothing is kept then, and nothing old is read. From later on: that is said. */
+Test(cli_user, more_directories_than_may_be_watched)
+{
+        become_unprivileged();
+        user_conf("user_allow_other\n");
+        cr_assert_gt(fd_read_file(AT_FDCWD, WATCH_LIMIT_FILE, 32, &limit_before), 0);
+        put_in_all("f", "one\n");
+        write_limit("20\n");
+        expect_exit(0, "mount", box.src, box.mnt, "-o", "allow_other");
+        expect_in_all("f", "one\n");
+        put_in_all("f", "another\n");
+        put_in_all("new", "new\n");
+        expect_in_all("f", "another\n");
+        expect_in_all("new", "new\n");
+        expect_exit(3, "status");
+        expect_said(box.r.out, "not every directory of the source can be watched");
+        expect_exit(0, "umount", box.mnt);
+        write_limit("60\n");
+        expect_exit(0, "mount", box.src, box.mnt, "-o", "allow_other");
+        expect_exit(0, "status");
+        write_limit("20\n");
+        for (unsigned i = 0; i < DIRECTORIES; i++) {
+                char dir[192];
+
+                snprintf(dir, sizeof(dir), "%s/more%u", box.src, i);
+                cr_assert_eq(mkdir(dir, 0755), 0);
+        }
+        cr_assert(proc_until(is_broken, NULL), "it isn't said: %s", box.r.out);
+        expect_said(box.r.out, "not all directories can be watched: raise fs.inotify.max_user_watches");
+        expect_exit(0, "umount", box.mnt);
+        expect_exit(0, "mount", box.src, box.mnt, "-o", "allow_other");
+        expect_exit(3, "status");
+        expect_exit(0, "umount", box.mnt);
 }
