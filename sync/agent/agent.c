@@ -78,9 +78,6 @@ static void stop_for_signal(uv_work_t *w)
         struct agent *a = w->data;
         bool all = true;
 
-        mutex_lock(&a->lock);
-        a->closing = true;
-        mutex_unlock(&a->lock);
         for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++) {
                 struct seat *s = seat_hold(a, i);
 
@@ -105,6 +102,10 @@ static void stop_soon(struct agent *a)
         if (a->stop_queued)
                 return;
         a->stop_queued = true;
+        /* At once: a mount that is asked for from now on is another agent's. */
+        mutex_lock(&a->lock);
+        a->closing = true;
+        mutex_unlock(&a->lock);
         a->stop_work.data = a;
         /* Fails only without a callback. */
         (void)uv_queue_work(&a->loop, &a->stop_work, stop_for_signal, stop_for_signal_done);
