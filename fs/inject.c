@@ -112,6 +112,14 @@ static int open_on(const struct fs_mount *m, int dirfd, const char *path, unsign
         return fd < 0 ? -errno : fd;
 }
 
+static struct expected_name named(struct node *dir, const char *name, struct node *n, const struct stat *st)
+{
+        struct expected_name e = {.dir = dir, .n = n, .st = *st};
+
+        snprintf(e.name, sizeof(e.name), "%s", name);
+        return e;
+}
+
 static void expect(struct fs_mount *m, const struct expected *e)
 {
         struct injector *i = m->injector;
@@ -230,7 +238,7 @@ static int make_link(struct fs_mount *m, int fd, const struct expected *e) REQUI
 
 bool inject_created(struct fs_mount *m, struct node *dir, const char *name, struct node *n, const struct stat *st, bool stays)
 {
-        const struct expected e = {.what = EXPECT_CREATE, .at = {dir, name, n, *st}, .stays = stays};
+        const struct expected e = {.what = EXPECT_CREATE, .at = named(dir, name, n, st), .stays = stays};
         bool done = false;
         int rc = -EEXIST;
 
@@ -258,7 +266,7 @@ bool inject_created(struct fs_mount *m, struct node *dir, const char *name, stru
 
 bool inject_deleted(struct fs_mount *m, struct node *dir, const char *name, struct node *n, const struct stat *st)
 {
-        const struct expected e = {.what = EXPECT_DELETE, .at = {dir, name, n, *st}};
+        const struct expected e = {.what = EXPECT_DELETE, .at = named(dir, name, n, st)};
         bool done = false;
 
         if (!may_inject(m))
@@ -287,8 +295,8 @@ bool inject_renamed(struct fs_mount *m, const struct inject_end *from, const str
         struct node *none = m->injector && (!from->dir || !to->dir) ? elsewhere(m) : NULL;
         const struct expected e = {
                 .what = EXPECT_RENAME,
-                .at = {from->dir ? from->dir : none, from->name, from->n, from->st},
-                .to = {to->dir ? to->dir : none, to->name, to->n, to->st},
+                .at = named(from->dir ? from->dir : none, from->name, from->n, &from->st),
+                .to = named(to->dir ? to->dir : none, to->name, to->n, &to->st),
                 .elsewhere = none,
                 .exchange = exchange,
         };
@@ -349,7 +357,7 @@ static bool touch_file(struct fs_mount *m, int dirfd, const char *name, const st
 
 bool inject_touched(struct fs_mount *m, struct node *dir, const char *name, struct node *n, const struct stat *st, unsigned how, bool stays)
 {
-        const struct expected e = {.what = EXPECT_SETATTR, .at = {dir, name, n, *st}, .stays = stays};
+        const struct expected e = {.what = EXPECT_SETATTR, .at = named(dir, name, n, st), .stays = stays};
         bool done = false;
 
         if (!may_inject(m))

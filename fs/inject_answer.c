@@ -42,7 +42,7 @@ static void note_answered(struct fs_mount *m)
 
 static bool is_name(const struct node *dir, const char *name, const struct expected_name *e)
 {
-        return dir == e->dir && e->name && strcmp(name, e->name) == 0;
+        return dir == e->dir && strcmp(name, e->name) == 0;
 }
 
 /* Does the kernel believe of the name what is expected of it? Somebody may have been quicker; and what it takes to be removed, or replaced,

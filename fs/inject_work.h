@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/stat.h>
@@ -23,12 +24,13 @@ enum expect {
 /* A name that nobody can have but us: a directory in the mount's root, where things come from that come from outside, and go. */
 #define ELSEWHERE "\001dsfs-elsewhere"
 
-/* What a name is to stand for, with references of who injects. */
+/* What a name is to stand for, with references of who injects. Who answers works on a copy, for who injects goes on when he has his answer.
+ */
 struct expected_name {
-        struct node *dir;
-        const char *name;
-        struct node *n; /* NULL: nothing */
+        struct node *dir; /* NULL: no name is expected */
+        struct node *n;   /* NULL: nothing */
         struct stat st;
+        char name[NAME_MAX + 1];
 };
 
 /* An object out of reach: what a filesystem says of one has a block size. */

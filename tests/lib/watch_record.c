@@ -126,6 +126,18 @@ size_t record_count(struct record *r)
         return n;
 }
 
+bool record_note(struct record *r, size_t i, struct told_note *ret)
+{
+        bool there;
+
+        mutex_lock(&r->lock);
+        there = i < r->count;
+        if (there)
+                *ret = r->notes[i];
+        mutex_unlock(&r->lock);
+        return there;
+}
+
 unsigned record_lost(struct record *r, enum watch_loss why)
 {
         unsigned n;

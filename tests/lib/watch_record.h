@@ -84,6 +84,9 @@ unsigned record_lost(struct record *r, enum watch_loss why);
 size_t record_count(struct record *r);
 void record_clear(struct record *r);
 
+/* The i-th note; its name stays until the record is cleared. False: there are not as many. */
+bool record_note(struct record *r, size_t i, struct told_note *ret);
+
 /* What the calling thread does from now on comes from the record, and with `alone` nobody else is to be told. */
 void record_own(struct record *r, bool alone);
 

@@ -245,18 +245,14 @@ static bool has_stayed(const struct look *before, const struct look *after, cons
 /* All that one tells of, the other does too. */
 static void check_same(const struct witness *one, const struct witness *other, const struct look *before, const struct look *after)
 {
-        struct record *r = &one->p->record;
+        struct told_note n;
 
-        mutex_lock(&r->lock);
-        for (size_t i = 0; i < r->count; i++) {
-                const struct told_note *n = &r->notes[i];
-
-                if (n->kind != TOLD_ENTRY || !has_stayed(before, after, &n->id))
+        for (size_t i = 0; record_note(&one->p->record, i, &n); i++) {
+                if (n.kind != TOLD_ENTRY || !has_stayed(before, after, &n.id))
                         continue;
-                must(told(other, TOLD_ENTRY, &n->id, n->name), "%s tells of %s/%s, %s doesn't: %s", one->name, find(after, &n->id)->path,
-                     n->name, other->name, one->script);
+                must(told(other, TOLD_ENTRY, &n.id, n.name), "%s tells of %s/%s, %s doesn't: %s", one->name, find(after, &n.id)->path,
+                     n.name, other->name, one->script);
         }
-        mutex_unlock(&r->lock);
 }
 
 /*
