@@ -60,7 +60,8 @@ struct holder {
         pid_t agent;
         int channel, life;
         bool ready, dying, faulty;
-        bool again; /* it has said that it ends to be started again */
+        bool stopping; /* it has said that it ends */
+        bool again;    /* ... to be started again */
         /* All of them. */
         bool ever_ready, ending;
         int claim, listener;
@@ -156,6 +157,7 @@ static void take_message(struct holder *h, const struct hold_message *m, int *fd
                 break;
         case HOLD_STOPPING:
                 daemon_stopping(h->daemon);
+                h->stopping = true;
                 break;
         case HOLD_AGAIN:
                 h->again = true;
@@ -171,6 +173,7 @@ static void take_message(struct holder *h, const struct hold_message *m, int *fd
                 replace_fd(&h->listener, fd);
                 break;
         case HOLD_MOUNT:
+                h->stopping = false;
                 keep_mount(h, m, fd_steal(fd));
                 break;
         case HOLD_LEAVE:
@@ -310,7 +313,7 @@ static pid_t make_agent(struct holder *h, struct heritage *ret)
         h->agent = pid;
         h->channel = channel[0];
         h->life = life[0];
-        h->ready = h->dying = h->faulty = false;
+        h->ready = h->dying = h->faulty = h->stopping = false;
         return pid;
 }
 
@@ -485,7 +488,7 @@ static int watch_agent(struct holder *h)
 
                 if (n == 0) {
                         /* A mount that was under way may have come to be since. */
-                        record_free_dying(h->run, h->id);
+                        record_free_dying(h->run, h->id, h->agent);
                         log_warn("the agent of %s (process %d) was killed, but something of it still waits in the kernel: its mounts are "
                                  "served again when that has ended",
                                  h->source, (int)h->agent);
@@ -497,8 +500,10 @@ static int watch_agent(struct holder *h)
                         hear(h);
                 if (p[2].revents) {
                         agent_dies(h);
-                        /* Or it was killed between mounting and saying so. */
-                        record_free_dying(h->run, h->id);
+                        /* Or it was killed between mounting and saying so. One that ends has no such mount, and another agent may be there.
+                         */
+                        if (!h->stopping)
+                                record_free_dying(h->run, h->id, h->agent);
                 }
                 if (p[0].revents)
                         signal_came(h);

@@ -156,7 +156,7 @@ static void free_dying(const struct record *records, size_t count)
         mount_list_release(&mounts);
 }
 
-void record_free_dying(const char *run, const char *id)
+void record_free_dying(const char *run, const char *id, pid_t agent)
 {
         CLEANUP_FREE char *path = text_new("%s/%s%s", run, id, SUFFIX);
         CLEANUP_FREE char *text = NULL;
@@ -164,7 +164,8 @@ void record_free_dying(const char *run, const char *id)
         struct record like = {0};
         ssize_t n = path ? fd_read_file(AT_FDCWD, path, RECORD_MAX, &text) : -1;
 
-        if (n > 0 && parse(text, (size_t)n, &like, &l) == 0)
+        /* The next one's mounts are no business of ours. */
+        if (n > 0 && parse(text, (size_t)n, &like, &l) == 0 && l.records->pid == agent)
                 free_dying(l.records, l.count);
         record_list_release(&l);
 }

@@ -36,9 +36,9 @@ struct record_list {
 int record_list_read(const char *run, struct record_list *ret);
 void record_list_release(struct record_list *l);
 
-/* Abort the connections of all mounts that are in the record, the agent being dead, or nearly: one that it was about to tell of has users
- * too. */
-void record_free_dying(const char *run, const char *id);
+/* Abort the connections of all mounts that are in the record of `agent`, which is dead, or nearly: one that it was about to tell of has
+ * users too. Nothing, if the record is another one's by now. */
+void record_free_dying(const char *run, const char *id, pid_t agent);
 
 /* Hold off everyone else who claims, writes or drops records. The descriptor to close when done, or -errno. */
 int record_gate(const char *run);
