@@ -52,8 +52,8 @@ check: ## install what is missing, build, run every test that needs no container
 # SHORT=1 leaves out those that take long and mostly run other programs' code, for a second run under a sanitizer.
 LONG_PROGS = $(patsubst %,$(OUT)/tests/mount/test_%,fds git leavings) $(CONFORM) $(FIDELITY)
 
-# An open flaw, to be looked for by hand: alone on a machine its editors are faster than replays, which have no limit of their own, and `dsfs wait`
-# is answered after minutes.
+# An open flaw, to be looked for by hand: after a kill everybody proceeds, but the watch, waiting its turn for directories that clients use, falls
+# behind, and `dsfs wait` has no answer for a minute.
 BY_HAND = $(OUT)/tests/stress/agent_kill
 
 check-built:
