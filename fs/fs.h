@@ -97,7 +97,7 @@ void fs_mount_free(struct fs_mount *m);
 /* The entry `name` of `dir` may be another now, or none. */
 void fs_tell_entry(struct fs_mount *m, const struct ident *dir, const char *name, size_t len);
 
-/* The file's bytes (and so its attributes) may have changed. */
+/* The file's bytes (and so its attributes) may have changed; of a directory, any of its entries, which shows after fs_host_rest(). */
 void fs_tell_content(struct fs_mount *m, const struct ident *file);
 
 /* The object's attributes may have changed. */

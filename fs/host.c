@@ -373,5 +373,6 @@ void fs_host_object(struct fs_mount *m, const struct ident *object, const struct
 
 void fs_host_rest(struct fs_mount *m)
 {
+        tell_names(m);
         inject_rest(m);
 }

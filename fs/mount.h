@@ -48,6 +48,7 @@ struct fs_mount {
         bool loop_started;
 
         _Atomic uint64_t told_entries, told_content, told_attrs, told_all, replayed, chowns_ignored;
+        atomic_bool names_doubted; /* a directory's names may be others, nobody said which: see tell_names() */
         atomic_bool uring;
         atomic_bool quiet; /* nothing is replayed any more */
         /* Why the data profile is not to be had; set once, before the first OPEN is answered. */

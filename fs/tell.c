@@ -148,6 +148,10 @@ void fs_tell_content(struct fs_mount *m, const struct ident *file)
 
         if (!n)
                 return;
+        if (S_ISDIR(n->type)) {
+                atomic_fetch_add(&n->seq, 1);
+                atomic_store(&m->names_doubted, true);
+        }
         tell_content(m, n);
         mount_forget(m, n, 1);
 }
@@ -221,6 +225,16 @@ void fs_tell_all(struct fs_mount *m)
         if (m->epoch)
                 (void)fuse_lowlevel_notify_increment_epoch(m->session);
         node_each(m->nodes, tell_everything_about, put_node, m);
+}
+
+void tell_names(struct fs_mount *m)
+{
+        if (!atomic_exchange(&m->names_doubted, false))
+                return;
+        if (m->epoch)
+                (void)fuse_lowlevel_notify_increment_epoch(m->session);
+        else
+                fs_tell_all(m);
 }
 
 void fs_settle(struct fs_mount *m)

@@ -15,3 +15,6 @@ struct node *tell_find(struct fs_mount *m, const struct ident *ident);
 void tell_entry(struct fs_mount *m, struct node *dir, const char *name, size_t len, bool force);
 void tell_content(struct fs_mount *m, struct node *n);
 void tell_attr(struct fs_mount *m, struct node *n);
+
+/* What is to be told of all names since a directory's were doubted: the kernel compares each when it next uses it. */
+void tell_names(struct fs_mount *m);

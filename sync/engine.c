@@ -485,6 +485,7 @@ static int settle_generations(struct engine *e, unsigned long long deadline)
 int engine_barrier(struct engine *e, int timeout_ms)
 {
         unsigned long long deadline = clock_now_ns() + (unsigned long long)timeout_ms * NS_PER_MS;
+        uint64_t asked = e->watch ? watch_ask(e->watch) : 0;
         int rc = e->watch ? -ETIMEDOUT : 0;
 
         while (rc == -ETIMEDOUT) {
@@ -493,7 +494,7 @@ int engine_barrier(struct engine *e, int timeout_ms)
 
                 if (atomic_load(&e->shut))
                         return -ESHUTDOWN;
-                rc = watch_barrier(e->watch, left < BARRIER_STEP_MS ? (int)left : BARRIER_STEP_MS);
+                rc = watch_await(e->watch, asked, left < BARRIER_STEP_MS ? (int)left : BARRIER_STEP_MS);
                 if (rc == -ETIMEDOUT && left == 0)
                         return rc;
         }

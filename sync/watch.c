@@ -137,7 +137,18 @@ static void check_root(struct watch_core *c)
         watch_tell_lost(c, WATCH_ROOT, "the source was deleted, moved away or unmounted: unmount, and mount it where it is now");
 }
 
-/* Take from the queue until it is empty, or until what a barrier waits for and a fair share are told. 0 or -errno. */
+static bool is_asked(struct watch *w)
+{
+        bool asked;
+
+        mutex_lock(&w->lock);
+        asked = w->asked != w->answered;
+        mutex_unlock(&w->lock);
+        return asked;
+}
+
+/* Take from the queue until it is empty, or what a barrier waits for is told; if there is none yet, until there is one or a fair share is
+ * told. 0 or -errno. */
 static int take(struct watch *w, bool asked, bool *storm)
 {
         struct watch_core *c = &w->core;
@@ -149,7 +160,7 @@ static int take(struct watch *w, bool asked, bool *storm)
         *storm = false;
         if (asked && ioctl(c->fd, FIONREAD, &queued) < 0)
                 return -errno;
-        for (int reads = 0; reads < CYCLE_READS || told < (size_t)queued; reads++) {
+        for (int reads = 0; asked ? told < (size_t)queued : reads < CYCLE_READS && (reads == 0 || !is_asked(w)); reads++) {
                 size_t events = 0;
                 ssize_t n = w->ops->read(c, &events);
 
@@ -254,20 +265,28 @@ static void wake(struct watch *w)
         (void)!write(w->wake, &one, sizeof(one));
 }
 
-int watch_barrier(struct watch *w, int timeout_ms)
+uint64_t watch_ask(struct watch *w)
 {
-        unsigned long long deadline = clock_now_ns() + (unsigned long long)(timeout_ms < 0 ? 0 : timeout_ms) * 1000000ULL;
         uint64_t mine;
-        int rc = 0;
 
         mutex_lock(&w->lock);
         mine = ++w->asked;
-        w->waiters++;
         if (!w->ended)
                 wake(w);
-        while (w->answered < mine && !w->ended && rc == 0)
+        mutex_unlock(&w->lock);
+        return mine;
+}
+
+int watch_await(struct watch *w, uint64_t asked, int timeout_ms)
+{
+        unsigned long long deadline = clock_now_ns() + (unsigned long long)(timeout_ms < 0 ? 0 : timeout_ms) * 1000000ULL;
+        int rc = 0;
+
+        mutex_lock(&w->lock);
+        w->waiters++;
+        while (w->answered < asked && !w->ended && rc == 0)
                 rc = cond_wait_until(&w->changed, &w->lock, deadline);
-        if (w->answered >= mine)
+        if (w->answered >= asked)
                 rc = 0;
         else if (w->ended)
                 rc = -ESHUTDOWN;
@@ -275,6 +294,11 @@ int watch_barrier(struct watch *w, int timeout_ms)
                 cond_broadcast(&w->changed);
         mutex_unlock(&w->lock);
         return rc;
+}
+
+int watch_barrier(struct watch *w, int timeout_ms)
+{
+        return watch_await(w, watch_ask(w), timeout_ms);
 }
 
 void watch_stats(struct watch *w, struct watch_stats *ret)

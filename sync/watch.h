@@ -101,6 +101,11 @@ int watch_new(const char *source, enum watch_backend backend, const struct watch
  * Any thread but the watch's own. */
 int watch_barrier(struct watch *w, int timeout_ms);
 
+/* The same in two steps, for who can't wait in one: what `asked` stands for is told sooner or later, however often one comes back for it,
+ * while asking anew each time would put it off for as long as the watch is behind. */
+uint64_t watch_ask(struct watch *w);
+int watch_await(struct watch *w, uint64_t asked, int timeout_ms);
+
 void watch_stats(struct watch *w, struct watch_stats *ret);
 
 /* Stop and join. Takes NULL. */

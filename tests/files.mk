@@ -3,6 +3,7 @@ STRESS += tests/stress/offload.c
 TEST_LIB_SRCS += tests/stress/tiny.c
 TEST_LIB_SRCS += tests/lib/watch_record.c
 UNIT_TESTS += tests/unit/test_watch.c tests/unit/test_watch_inotify.c tests/unit/test_watch_inotify_tree.c
+UNIT_TESTS += tests/unit/test_engine.c
 STRESS += tests/stress/watch.c tests/stress/watch_same.c
 UNIT_TESTS += tests/unit/test_journal.c tests/unit/test_reflog.c tests/unit/test_settle.c tests/unit/test_batches.c
 STRESS += tests/stress/journal.c

@@ -75,6 +75,34 @@ CASE(coherence, held_files_follow)
         must_mirror(f);
 }
 
+/* Out of the source, where the watch may be blind, and back with other things in it; while somebody works in what was below. */
+CASE(coherence, a_directory_that_comes_back_shows_what_it_has_now)
+{
+        CLEANUP_FD int held = -1, gone = -1;
+        struct stat st, now;
+
+        make_playground(at(f->src, "p"));
+        fixture_wait(f);
+        held = open(at(f->mnt, "p/dir/deep/leaf"), O_RDONLY | O_CLOEXEC);
+        gone = open(at(f->mnt, "p/other"), O_RDONLY | O_CLOEXEC);
+        must(held >= 0 && gone >= 0 && chdir(at(f->mnt, "p/dir/deep")) == 0 && stat(at(f->mnt, "p/file"), &st) == 0, "open");
+        must(rename(at(f->src, "p"), at(f->src, "../out")) == 0, "move out");
+        fixture_wait(f);
+        must(rename(at(f->src, "../out/dir/deep"), at(f->src, "../out/dir/was deep")) == 0, "rename");
+        must(mkdir(at(f->src, "../out/dir/deep"), 0755) == 0, "mkdir");
+        put_text(at(f->src, "../out/dir/deep/leaf"), "another leaf");
+        put_text(at(f->src, "../out/.file"), "another file");
+        must(rename(at(f->src, "../out/.file"), at(f->src, "../out/file")) == 0, "rename");
+        must(unlink(at(f->src, "../out/other")) == 0, "unlink");
+        must(rename(at(f->src, "../out"), at(f->src, "p")) == 0, "move back");
+        fixture_wait(f);
+        must(stat(at(f->mnt, "p/dir/deep/leaf"), &now) == 0 && stat(at(f->src, "p/dir/deep/leaf"), &st) == 0, "stat");
+        must(now.st_size == st.st_size, "the leaf has %ld bytes", (long)now.st_size);
+        must(stat(at(f->mnt, "p/other"), &now) < 0 && errno == ENOENT, "what was deleted outside");
+        must(chdir("/") == 0, "chdir");
+        must_mirror(f);
+}
+
 /* A working directory that the host deletes: errors, no hang, and a new one of that name works. */
 CASE(coherence, a_deleted_working_directory)
 {
