@@ -89,6 +89,17 @@ static struct node *node_there(struct fs_mount *m, struct node *dir, const char 
         return rc < 0 ? NULL : node_find(m->nodes, &ident);
 }
 
+/* A name of it is gone; by which it may have been written to, what other names show as well: inotify tells of the name alone. */
+static void tell_lost_name(struct fs_mount *m, struct node *n)
+{
+        char text[NAME_BYTES_MAX + 1];
+
+        if (S_ISREG(n->type) && name_of_node(m->names, n, 0, text) != NODE_NONE)
+                tell_content(m, n);
+        else
+                tell_attr(m, n);
+}
+
 void tell_entry(struct fs_mount *m, struct node *dir, const char *name, size_t len, bool force)
 {
         struct node *there;
@@ -114,7 +125,7 @@ void tell_entry(struct fs_mount *m, struct node *dir, const char *name, size_t l
                         name_saw(m->names, node_id_of(dir), name, len, there);
                 (void)fuse_lowlevel_notify_inval_entry(m->session, node_id_of(dir), name, len);
                 if (was) {
-                        tell_attr(m, was);
+                        tell_lost_name(m, was);
                         mount_forget(m, was, 1);
                 }
         }

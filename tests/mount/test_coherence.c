@@ -2,6 +2,7 @@
  * Edits on the host show in the mount, whole and at once, after the barrier; whatever the kernel had cached before.
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -100,6 +101,32 @@ CASE(coherence, a_directory_that_comes_back_shows_what_it_has_now)
         must(now.st_size == st.st_size, "the leaf has %ld bytes", (long)now.st_size);
         must(stat(at(f->mnt, "p/other"), &now) < 0 && errno == ENOENT, "what was deleted outside");
         must(chdir("/") == 0, "chdir");
+        must_mirror(f);
+}
+
+/* When the watch gets to see the change, the name by which it was done is gone. */
+CASE(coherence, a_file_changed_through_a_link_that_goes)
+{
+        char text[16] = "";
+
+        put_text(at(f->src, "kept"), "before");
+        must(link(at(f->src, "kept"), at(f->src, "link")) == 0, "link");
+        fixture_wait(f);
+        must_mirror(f);
+        must(kill(f->pid, SIGSTOP) == 0, "stop");
+        {
+                CLEANUP_FD int fd = open(at(f->src, "link"), O_WRONLY | O_CLOEXEC);
+
+                must(write(fd, "after!", 6) == 6 && unlink(at(f->src, "link")) == 0, "write");
+        }
+        must(kill(f->pid, SIGCONT) == 0, "continue");
+        fixture_wait(f);
+        {
+                CLEANUP_FD int fd = open(at(f->mnt, "kept"), O_RDONLY | O_CLOEXEC);
+
+                must(read(fd, text, sizeof(text) - 1) == 6, "read");
+        }
+        must(strcmp(text, "after!") == 0, "it says %s", text);
         must_mirror(f);
 }
 
