@@ -33,8 +33,8 @@ check-docs: all static ## has every command, option, key and verb its entry in m
 check-install: all static ## does what `make install` puts somewhere work there?
 	@packaging/check/install $(MAKE)
 
-docs: all ## write the man pages, the sample configuration and its copy in the manual from what the binary says
-	packaging/man/generate $(BUILD)/dsfs packaging/man
+docs: all static ## write the man pages, the sample configuration and its copy in the manual from what the binary says
+	packaging/man/generate $(BUILD)/dsfs $(BUILD)/dsfs-client packaging/man
 	$(BUILD)/dsfs config show --defaults >packaging/dsfs.yaml
 	sed -i -e '/^```yaml$$/,/^```$$/ { /^```/!d }' -e '/^```yaml$$/r packaging/dsfs.yaml' packaging/manual/configuration.md
 
