@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -87,7 +89,8 @@ void doctor_uring(struct doctor *d)
                                       " (as root; to keep it: options fuse enable_uring=1 in /etc/modprobe.d/fuse.conf)"));
 }
 
-static bool in_path(const char *program)
+/* Where `program` is, by PATH; NULL: nowhere. */
+static char *find_program(const char *program)
 {
         CLEANUP_FREE char *dirs = strdup(getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin");
         char *rest = dirs;
@@ -96,18 +99,32 @@ static bool in_path(const char *program)
                 CLEANUP_FREE char *path = text_new("%s/%s", *dir ? dir : ".", program);
 
                 if (path && access(path, X_OK) == 0)
-                        return true;
+                        return steal_ptr(&path);
         }
-        return false;
+        return NULL;
+}
+
+static bool runs_as_root(const char *path)
+{
+        struct statvfs fs;
+        struct stat st;
+
+        return stat(path, &st) == 0 && (st.st_mode & S_ISUID) && st.st_uid == 0 && statvfs(path, &fs) == 0 && !(fs.f_flag & ST_NOSUID);
 }
 
 void doctor_fusermount(struct doctor *d)
 {
-        if (in_path("fusermount3"))
-                doctor_found(d, DOCTOR_FINE, text_new("fusermount3 is there: users can mount"), NULL);
+        CLEANUP_FREE char *path = find_program("fusermount3");
+        enum doctor_level level = geteuid() == 0 ? DOCTOR_NOTE : DOCTOR_DEGRADED;
+
+        if (!path)
+                doctor_found(d, level, text_new("fusermount3 is not there: only root can mount"), text_new("apt-get install fuse3"));
+        else if (!runs_as_root(path))
+                doctor_found(d, level,
+                             text_new("%s does not run as root (set-uid, on a file system without nosuid): only root can mount", path),
+                             text_new("chmod u+s %s (as root)", path));
         else
-                doctor_found(d, geteuid() == 0 ? DOCTOR_NOTE : DOCTOR_DEGRADED, text_new("fusermount3 is not there: only root can mount"),
-                             text_new("apt-get install fuse3"));
+                doctor_found(d, DOCTOR_FINE, text_new("fusermount3 is there: users can mount"), NULL);
 }
 
 void doctor_allow_other(struct doctor *d)

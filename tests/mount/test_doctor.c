@@ -8,6 +8,7 @@
 
 #define URING_SWITCH "/sys/module/fuse/parameters/enable_uring"
 #define WATCHES "/proc/sys/fs/inotify/max_user_watches"
+#define TEST_UID 12345
 #define REMEDY_TEXT 512
 
 static void start_doctor(void)
@@ -144,6 +145,32 @@ Test(doctor, io_uring_is_off)
         expect_said(box.r.out, "it is enabled now");
         expect_fine(0, "io_uring");
         cr_assert_eq(umount(URING_SWITCH), 0);
+}
+
+Test(doctor, no_fusermount3)
+{
+        char path[] = "/usr/bin/fusermount3", remedy[REMEDY_TEXT], none[128], mine[128];
+        struct stat st;
+
+        cr_assert_eq(stat(path, &st), 0, "%s: %s", path, strerror(errno));
+        expect_fine(0, "fusermount3");
+        cover(path, "#!/bin/sh\n");
+        cr_assert_eq(chmod(path, 0755), 0);
+        expect_found(0, "fusermount3", "note", "does not run as root", "chmod u+s /usr/bin/fusermount3", remedy);
+        apply(remedy);
+        expect_fine(0, "fusermount3");
+        cr_assert_eq(umount(path), 0);
+        snprintf(none, sizeof(none), "%s/none", box.base);
+        setenv("PATH", none, 1);
+        expect_found(0, "fusermount3", "note", "fusermount3 is not there", "apt-get install fuse3", NULL);
+        /* To a user that is more than a note. */
+        set_directory("XDG_RUNTIME_DIR", "mine", mine, sizeof(mine));
+        setenv("XDG_STATE_HOME", mine, 1);
+        cr_assert(chown(mine, TEST_UID, TEST_UID) == 0 && chown(box.src, TEST_UID, TEST_UID) == 0);
+        cr_assert_eq(chmod(box.base, 0755), 0);
+        box.uid = TEST_UID;
+        expect_found(3, "fusermount3", "degraded", "only root can mount", "apt-get install fuse3", NULL);
+        box.uid = 0;
 }
 
 Test(doctor, no_allow_other)
