@@ -68,6 +68,7 @@ SYNC_SRCS += \
 	sync/agent/config_keys.c \
 	sync/agent/config_show.c \
 	sync/agent/daemon.c \
+	sync/agent/disks.c \
 	sync/agent/doctor_mounts.c \
 	sync/agent/doctor_proof.c \
 	sync/agent/doctor_sources.c \

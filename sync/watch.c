@@ -72,8 +72,10 @@ void watch_tell_content(struct watch_core *c, const struct ident *file, const st
 {
         /* What came from one was told to the others; what came from nobody, to all. */
         if (c->content_told && ident_equal(file, &c->last_content) && (!c->last_origin || c->last_origin == c->origin) &&
-            (how & ~c->last_how) == 0)
+            (how & ~c->last_how) == 0) {
+                atomic_fetch_add_explicit(&c->coalesced, 1, memory_order_relaxed);
                 return;
+        }
         c->last_content = *file;
         c->last_origin = c->origin;
         c->last_how = how;
@@ -308,6 +310,7 @@ void watch_stats(struct watch *w, struct watch_stats *ret)
         *ret = (struct watch_stats){
                 .backend = w->ops->backend,
                 .events = atomic_load_explicit(&c->events, memory_order_relaxed),
+                .coalesced = atomic_load_explicit(&c->coalesced, memory_order_relaxed),
                 .own = atomic_load_explicit(&c->own, memory_order_relaxed),
                 .overflows = atomic_load_explicit(&c->overflows, memory_order_relaxed),
                 .watches = atomic_load_explicit(&c->watches, memory_order_relaxed),

@@ -84,8 +84,9 @@ struct watch_sink {
 
 struct watch_stats {
         enum watch_backend backend;
-        uint64_t events; /* told to the sink */
-        uint64_t own;    /* left out: nobody but their origin was to be told */
+        uint64_t events;    /* told to the sink */
+        uint64_t coalesced; /* not told, for the same had just been */
+        uint64_t own;       /* left out: nobody but their origin was to be told */
         uint64_t overflows;
         uint64_t watches; /* marks or inotify watches held */
         bool degraded;    /* something is not being seen; `lost` said so */

@@ -39,7 +39,7 @@ struct watch_core {
         unsigned last_how;
         const void *last_origin;
 
-        _Atomic uint64_t events, own, overflows, watches;
+        _Atomic uint64_t events, coalesced, own, overflows, watches;
         atomic_bool degraded;
 };
 

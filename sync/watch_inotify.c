@@ -201,7 +201,9 @@ static ssize_t inotify_take(struct watch_core *c, size_t *events)
 
                 at += (ssize_t)(sizeof(*ev) + ev->len);
                 ++*events;
-                if (!says_again(last, ev))
+                if (says_again(last, ev))
+                        atomic_fetch_add_explicit(&c->coalesced, 1, memory_order_relaxed);
+                else
                         on_event(n, ev);
                 last = ev;
         }

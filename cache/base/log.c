@@ -141,6 +141,15 @@ static size_t put_prefix(char *line, size_t size, int fd, enum log_level level)
         return n + (size_t)snprintf(line + n, size - n, ".%03ldZ %s ", now.tv_nsec / 1000000, level_names[level]);
 }
 
+/* Names are bytes that a terminal may obey, and that would look like another line of the log. */
+static void make_plain(char *text)
+{
+        for (; *text; text++) {
+                if (((unsigned char)*text < ' ' && *text != '\t') || *text == 0x7f)
+                        *text = '?';
+        }
+}
+
 void log_write(struct log_place *place, enum log_level level, const char *fmt, ...)
 {
         char line[LINE_MAX_BYTES];
@@ -161,6 +170,7 @@ void log_write(struct log_place *place, enum log_level level, const char *fmt, .
         va_start(ap, fmt);
         m = vsnprintf(line + n, sizeof(line) - n - 1, fmt, ap);
         va_end(ap);
+        make_plain(line + n);
         if (m > 0)
                 n += (size_t)m;
         if (left_out && n < sizeof(line))

@@ -115,10 +115,11 @@ static int find_sources(struct doctor *d, char *const *named, size_t count, char
 
 static void print_findings(const struct doctor *d, const struct term *t)
 {
+        json_t *findings = json_plain(d->findings);
         size_t i;
         json_t *f;
 
-        json_array_foreach(d->findings, i, f)
+        json_array_foreach(findings, i, f)
         {
                 const char *fix = json_string_value(json_object_get(f, "fix"));
                 const char *name = json_string_value(json_object_get(f, "level"));
@@ -131,6 +132,7 @@ static void print_findings(const struct doctor *d, const struct term *t)
                 if (fix)
                         printf("          → %s\n", fix);
         }
+        json_decref(findings);
 }
 
 static void print_json(const struct doctor *d)

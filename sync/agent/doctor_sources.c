@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,6 +16,7 @@
 #include "cache/base/fd.h"
 #include "cache/cache.h"
 #include "sync/agent/config.h"
+#include "sync/agent/disks.h"
 #include "sync/agent/git.h"
 #include "sync/agent/paths.h"
 #include "sync/agent/shell.h"
@@ -25,9 +25,6 @@
 #include "sync/serve/json.h"
 
 #define MIB (1024.0 * 1024.0)
-/* Nearly full: both of them. */
-#define LEFT_PERCENT 5
-#define LEFT_BYTES (1ULL << 30)
 /* Clocks of two machines may differ by less and nobody notices. */
 #define SKEW_S 5
 #define LOOKED_AT_MAX 4096
@@ -159,12 +156,10 @@ struct disks {
 
 static void look_at_disk(struct disks *k, const char *path, const char *what)
 {
-        CLEANUP_FREE char *word = path ? shell_word(path) : NULL;
-        struct statvfs fs;
+        char *text, *fix = NULL;
         struct stat st;
-        uint64_t left;
 
-        if (!path || stat(path, &st) < 0 || statvfs(path, &fs) < 0 || fs.f_blocks == 0)
+        if (!path || stat(path, &st) < 0)
                 return;
         for (size_t i = 0; i < k->count; i++) {
                 if (k->seen[i] == st.st_dev)
@@ -172,21 +167,11 @@ static void look_at_disk(struct disks *k, const char *path, const char *what)
         }
         if (k->count < sizeof(k->seen) / sizeof(k->seen[0]))
                 k->seen[k->count++] = st.st_dev;
-        left = (uint64_t)fs.f_bavail * fs.f_frsize;
-        if (left < LEFT_BYTES && fs.f_bavail < fs.f_blocks / (100 / LEFT_PERCENT)) {
-                k->fine = false;
-                doctor_found(k->doctor, DOCTOR_DEGRADED,
-                             text_new("the disk of %s (%s) is nearly full: %.0f MiB are left", path, what, (double)left / MIB),
-                             text_new("free some: `dsfs artifacts prune --all --dry-run` says what past generations and snapshots would "
-                                      "give back; df -h %s",
-                                      why_text(word)));
-        } else if (fs.f_files && fs.f_favail < fs.f_files / 100) {
-                k->fine = false;
-                doctor_found(k->doctor, DOCTOR_DEGRADED,
-                             text_new("the disk of %s (%s) has hardly room for more files: %llu inodes are left", path, what,
-                                      (unsigned long long)fs.f_favail),
-                             text_new("remove files that nobody needs; df -i %s", why_text(word)));
-        }
+        text = disk_complaint(path, what, false, &fix);
+        if (!text)
+                return;
+        k->fine = false;
+        doctor_found(k->doctor, DOCTOR_DEGRADED, text, fix);
 }
 
 /* What there is of it. */

@@ -20,7 +20,7 @@
  *                 artifacts_target.c which of the two; artifacts_from.c, untar.c  what was built elsewhere; writers.c  who writes to it;
  *                 figures.c       of artifacts, for `status`
  *                 status_gather.c what `status` prints: asked of agents; status_show.c for a person, status_watch.c again and again
- *                 doctor*.c       what can be wrong: cmd_doctor.c has the table        shell.c  paths in commands to copy
+ *                 doctor*.c       what can be wrong: cmd_doctor.c has the table    disks.c  room    shell.c  paths to copy
  *                 complete.c      what shells ask        features.c  what `--version` says
  *                 mount_users.c   the containers that use a mount        term.c  colours and width
  *                 plugin.c        docker's volumes    plugin_jobs.c  what changes them    plugin_status.c  how they are

@@ -9,6 +9,7 @@
 #include "cache/base/thread.h"
 #include "sync/agent/agent.h"
 #include "sync/agent/comeback.h"
+#include "sync/agent/disks.h"
 #include "sync/agent/events.h"
 #include "sync/agent/holder.h"
 #include "sync/agent/holding.h"
@@ -141,10 +142,25 @@ static void add_source(json_t *warnings, const struct seat *s, enum source_state
         add_warning(warnings, why_text(text));
 }
 
+static void add_full(json_t *warnings, const char *path, const char *what)
+{
+        CLEANUP_FREE char *fix = NULL, *text = path ? disk_complaint(path, what, true, &fix) : NULL;
+        CLEANUP_FREE char *both = text ? text_new("%s; %s", text, why_text(fix)) : NULL;
+
+        if (text)
+                add_warning(warnings, why_text(both));
+}
+
 /* What is worth knowing though all is well. */
 static void add_notes(json_t *warnings, const struct seat *s, const struct fs_stats *fs, const struct engine_stats *es)
 {
+        CLEANUP_FREE char *state = path_state(s->agent->id);
         CLEANUP_FREE char *text = NULL;
+
+        /* One that isn't local may not answer. */
+        if (!es->strict_because)
+                add_full(warnings, s->agent->source, "the source");
+        add_full(warnings, state, "where artifacts, memories and logs are kept");
 
         if (!fs->uring && s->options.transport != FS_TRANSPORT_DEV)
                 add_warning(warnings,
@@ -330,6 +346,7 @@ json_t *report_seat(struct seat *s)
         json_object_set_new(m, "restarts", json_integer(a->heritage->deaths));
         json_object_set_new(m, "watches", json_integer((json_int_t)es.watch.watches));
         json_object_set_new(m, "watch_events", json_integer((json_int_t)es.watch.events));
+        json_object_set_new(m, "watch_coalesced", json_integer((json_int_t)es.watch.coalesced));
         json_object_set_new(m, "staleness_ms", staleness_json(&es.latency));
         json_object_set_new(m, "overflows", json_integer((json_int_t)es.watch.overflows));
         json_object_set_new(m, "nodes", json_integer((json_int_t)fs.nodes));

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "cache/base/err.h"
+#include "sync/serve/json.h"
 
 #define KIB 1024.0
 #define THOUSAND 1000.0
@@ -143,11 +144,12 @@ static void show_watch(const struct out *o, const json_t *m)
 
         label(o, "coherence");
         fprintf(o->to,
-                "%s, watch %s: %" JSON_INTEGER_FORMAT " events%s; told %" JSON_INTEGER_FORMAT " entries, %" JSON_INTEGER_FORMAT
-                " contents, %" JSON_INTEGER_FORMAT " attributes, %" JSON_INTEGER_FORMAT " times all\n",
+                "%s, watch %s: %" JSON_INTEGER_FORMAT " events%s (%" JSON_INTEGER_FORMAT " more said it again, %" JSON_INTEGER_FORMAT
+                " were a mount's own); told %" JSON_INTEGER_FORMAT " entries, %" JSON_INTEGER_FORMAT " contents, %" JSON_INTEGER_FORMAT
+                " attributes, %" JSON_INTEGER_FORMAT " times all\n",
                 shown(m, "coherence"), shown(m, "watch"), number(m, "watch_events"),
-                strcmp(shown(m, "watch"), "fanotify") ? "" : " on its whole file system", number(told, "entries"), number(told, "content"),
-                number(told, "attributes"), number(told, "all"));
+                strcmp(shown(m, "watch"), "fanotify") ? "" : " on its whole file system", number(m, "watch_coalesced"),
+                number(m, "watch_own"), number(told, "entries"), number(told, "content"), number(told, "attributes"), number(told, "all"));
         if (json_is_real(json_object_get(staleness, "p50"))) {
                 label(o, "staleness");
                 fprintf(o->to, "%s for the last change, %s for half of them, %s for 99 of 100, from being seen to the kernel being told\n",
@@ -333,9 +335,10 @@ static void show_remembered(const struct out *o, const json_t *list)
         }
 }
 
-void status_show(FILE *to, const struct term *t, const json_t *status, const struct spark *sparks)
+void status_show(FILE *to, const struct term *t, const json_t *given, const struct spark *sparks)
 {
         const struct out o = {to, t};
+        json_t *status = json_plain(given); /* names are whatever the source has */
         size_t i;
         json_t *m;
 
@@ -347,4 +350,5 @@ void status_show(FILE *to, const struct term *t, const json_t *status, const str
                 fprintf(to, "nothing is mounted; `dsfs mount SRC` does that\n");
                 show_remembered(&o, json_object_get(status, "remembered"));
         }
+        json_decref(status);
 }

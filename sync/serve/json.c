@@ -122,3 +122,62 @@ char *path_from_json(const json_t *value)
                 return NULL;
         return steal_ptr(&bytes);
 }
+
+/* Of what a terminal obeys: how many bytes it has here, 0 if it is none. The upper control characters are two in UTF-8. */
+static size_t control_at(const unsigned char *s, size_t len)
+{
+        if (s[0] < ' ' || s[0] == 0x7f)
+                return 1;
+        return len > 1 && s[0] == 0xc2 && s[1] >= 0x80 && s[1] < 0xa0 ? 2 : 0;
+}
+
+static json_t *plain_string(const json_t *string)
+{
+        const unsigned char *text = (const unsigned char *)json_string_value(string);
+        size_t len = json_string_length(string);
+        CLEANUP_FREE char *plain = malloc(len * ESCAPED_BYTES + 1);
+        size_t n = 0;
+
+        if (!plain)
+                return NULL;
+        for (size_t i = 0; i < len;) {
+                size_t controls = control_at(text + i, len - i);
+
+                if (controls == 0)
+                        plain[n++] = (char)text[i++];
+                for (; controls > 0; controls--, i++) {
+                        plain[n++] = '\\';
+                        plain[n++] = 'x';
+                        plain[n++] = digits[text[i] >> 4];
+                        plain[n++] = digits[text[i] & 0xf];
+                }
+        }
+        return json_stringn(plain, n);
+}
+
+json_t *json_plain(const json_t *value)
+{
+        json_t *copy, *item;
+        const char *key;
+        size_t i;
+
+        if (json_is_string(value))
+                return plain_string(value);
+        if (json_is_array(value)) {
+                copy = json_array();
+                json_array_foreach(value, i, item)
+                {
+                        (void)json_array_append_new(copy, json_plain(item));
+                }
+                return copy;
+        }
+        if (json_is_object(value)) {
+                copy = json_object();
+                json_object_foreach((json_t *)value, key, item)
+                {
+                        (void)json_object_set_new(copy, key, json_plain(item));
+                }
+                return copy;
+        }
+        return json_deep_copy(value);
+}

@@ -17,5 +17,8 @@ int bytes_from_json(const json_t *value, char **ret, size_t *len);
 /* As bytes_from_json(), for what must be usable as a C string: no NUL inside. NULL when it isn't, or there is no memory. */
 char *path_from_json(const json_t *value);
 
+/* A copy for people to read on a terminal: what it would obey, in any of the strings, is written as \xHH. A new reference. */
+json_t *json_plain(const json_t *value);
+
 /* The length of the valid UTF-8 sequence at `s`, or 0. */
 size_t utf8_sequence(const unsigned char *s, size_t len);

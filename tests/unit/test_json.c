@@ -115,3 +115,17 @@ Test(json, different_names_have_different_texts)
         json_decref(a);
         json_decref(b);
 }
+
+Test(json, what_a_terminal_would_obey_is_written_out)
+{
+        json_t *j = json_pack("{s:s, s:[s, i, {s:s}], s:n}", "path", "a\033]0;owned\007b\n", "list", "\xc2\x9b\x7f", 7, "deep", "ä\t\\",
+                              "none");
+        json_t *plain = json_plain(j);
+        json_t *want = json_pack("{s:s, s:[s, i, {s:s}], s:n}", "path", "a\\x1b]0;owned\\x07b\\x0a", "list", "\\xc2\\x9b\\x7f", 7, "deep",
+                                 "ä\\x09\\", "none");
+
+        cr_assert(json_equal(plain, want));
+        json_decref(j);
+        json_decref(plain);
+        json_decref(want);
+}

@@ -55,6 +55,17 @@ Test(log, a_place_that_repeats_itself_is_cut_short)
         cr_assert(strstr(text, "number 0\n") && strstr(text, "another place"), "%s", text);
 }
 
+Test(log, a_name_makes_no_line_of_its_own)
+{
+        CLEANUP_FREE char *text = NULL;
+
+        cr_assert_eq(log_open_file(path), 0);
+        log_info("%s: it is there", "a\n2026-01-01T00:00:00.000Z error \033[2Jb\177\t");
+        cr_assert_gt(fd_read_file(AT_FDCWD, path, 1 << 20, &text), 0);
+        cr_assert(strstr(text, "info a?2026-01-01T00:00:00.000Z error ?[2Jb?\t: it is there\n"), "%s", text);
+        cr_assert_eq(strchr(text, '\n'), text + strlen(text) - 1);
+}
+
 /* Two descriptors stand for two processes with one log. */
 Test(log, the_file_is_put_aside_when_it_is_large)
 {
