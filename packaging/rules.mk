@@ -41,22 +41,35 @@ docs: all static ## write the man pages, the sample configuration and its copy i
 tour: all ## record the README's tour anew (as root)
 	packaging/tour/record '$(BUILD)/dsfs' packaging/tour/tour.svg
 
+# Where systemd's units and zsh's completions go; distributions have their own views of that.
+UNITDIR ?= $(PREFIX)/lib/systemd
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+
 install: all static ## install below DESTDIR and PREFIX
 	install -D -m 755 $(OUT)/dsfs '$(DESTDIR)$(PREFIX)/bin/dsfs'
 	install -D -m 755 $(BUILD)/dsfs-client '$(DESTDIR)$(PREFIX)/bin/dsfs-client'
+	install -D -m 755 packaging/mount.dsfs '$(DESTDIR)$(PREFIX)/sbin/mount.dsfs'
 	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/dsfs' README.md CHANGELOG.md LICENSE packaging/dsfs.yaml
 	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/dsfs/manual' packaging/manual/*.md
 	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/dsfs/docker' packaging/docker/*.yaml
-	install -d -m 755 '$(DESTDIR)$(PREFIX)/lib/systemd/system'
-	for unit in packaging/systemd/*; do sed 's,/usr/local/bin/,$(PREFIX)/bin/,' "$$unit" >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$${unit##*/}" || exit 1; done
+	install -d -m 755 '$(DESTDIR)$(UNITDIR)/system' '$(DESTDIR)$(UNITDIR)/user'
+	cd packaging/systemd && for unit in system/* user/*; do \
+		sed 's,/usr/local/bin/,$(PREFIX)/bin/,' "$$unit" >'$(DESTDIR)$(UNITDIR)/'"$$unit" || exit 1; done
 	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/dsfs/schema' packaging/schema/*.json
-	for page in packaging/man/*.[157]; do install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/man/man'"$${page##*.}" "$$page" || exit 1; done
+	for page in packaging/man/*.[1578]; do install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/man/man'"$${page##*.}" "$$page" || exit 1; done
 	install -D -m 644 packaging/completions/dsfs.bash '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/dsfs'
-	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/zsh/site-functions' packaging/completions/_dsfs
+	install -D -m 644 -t '$(DESTDIR)$(ZSHDIR)' packaging/completions/_dsfs
 	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d' packaging/completions/dsfs.fish
+
+deb: $(DEPS_STAMP) ## build the Debian package, below BUILD
+	@packaging/deb '$(BUILD)/deb'
+
+check-deb: ## build the Debian package, look at it, install, upgrade and purge it in a fresh Debian (as root)
+	packaging/deps --for build,deb
+	@packaging/check/deb '$(abspath $(BUILD))/deb'
 
 dist: ## the source of HEAD as a tar file below BUILD
 	@mkdir -p $(BUILD)
 	git archive --format=tar.gz --prefix=dsfs-$(VERSION)/ -o $(BUILD)/dsfs-$(VERSION).tar.gz HEAD
 
-.PHONY: run check-format format check-headers check-layers check-locks check-static check-docs check-install docs tour install dist
+.PHONY: run check-format format check-headers check-layers check-locks check-static check-docs check-install docs tour install deb check-deb dist
