@@ -144,6 +144,9 @@ void fs_moved(struct fs_mount *m, const struct ident *was, const struct ident *i
 /* Does the kernel have the object itself open, so that nobody can be led elsewhere? Any thread. */
 bool fs_is_passed(struct fs_mount *m, const struct ident *object);
 
+/* Does somebody in the mount write to it with no request to us, or did, a moment ago? Any thread. */
+bool fs_is_written_past(struct fs_mount *m, const struct ident *object);
+
 /* Anything may have changed: everything the kernel holds is taken back. */
 void fs_tell_all(struct fs_mount *m);
 

@@ -33,6 +33,16 @@ bool fs_is_passed(struct fs_mount *m, const struct ident *object)
         return passed;
 }
 
+bool fs_is_written_past(struct fs_mount *m, const struct ident *object)
+{
+        struct node *n = m->backings ? node_find(m->nodes, object) : NULL;
+        bool written = n && (backing_is_written(m, n) || backing_was_written(m, n));
+
+        if (n)
+                mount_forget(m, n, 1);
+        return written;
+}
+
 void fs_mount_stats(struct fs_mount *m, struct fs_stats *ret)
 {
         struct fs_op_count ops[64];

@@ -44,6 +44,7 @@ struct engine {
         struct latency latency;
         /* Whose thread it was, perhaps: what is told now may be of its number's last owner. The watch's thread only. */
         const struct fs_mount *perhaps;
+        bool written_past; /* what is told now may have been done in a mount that wasn't asked; the watch's thread only */
 
         struct mutex touch_lock; /* held while `touch` is called */
         struct engine_touch touch GUARDED_BY(touch_lock);
@@ -174,6 +175,10 @@ static void sink_content(void *arg, const void *origin, const struct ident *file
 {
         struct engine *e = arg;
 
+        FOR_EACH_MOUNT(e, m)
+        {
+                e->written_past = e->written_past || fs_is_written_past(m, file);
+        }
         if (how) {
                 tell_object(e, origin, file, at, how);
                 return;
@@ -286,6 +291,8 @@ static void sink_touched(void *arg, enum watch_by by, const struct ident *dir, c
         struct engine *e = arg;
         struct overlay *o = atomic_load(&e->overlay);
 
+        if (e->written_past && by == WATCH_BY_OTHERS)
+                by = WATCH_BY_UNKNOWN;
         if (e->hashing)
                 hashing_touch(e->hashing, by, dir, path, name, len);
         mutex_lock(&e->touch_lock);
@@ -304,6 +311,7 @@ static const void *sink_whose(void *arg, pid_t tid, unsigned long long before_ns
         const struct fs_mount *m = fs_thread_mount(tid, &since_ns);
 
         e->perhaps = m;
+        e->written_past = false;
         if (!m)
                 return NULL;
         *by = WATCH_BY_OURS;

@@ -204,6 +204,24 @@ CASE_WITH(changes, keep_two_sides_apart, watched)
         subscriber_free(s);
 }
 
+static const struct variant passed[] = {
+        {.backing = ON_EXT4, .transport = BY_URING, .profile = PROFILE_DATA, .watch = WATCH_BY_FANOTIFY},
+};
+
+/* What is written past us is nobody's for certain, and never said to be the host's. */
+CASE_WITH(changes, of_a_data_mount_are_not_the_hosts, passed)
+{
+        struct subscriber *s = follow(f);
+        struct batch b;
+
+        sh(f->src, "mkdir .git; : > .git/index.lock");
+        sh(f->mnt, "echo 1 > a; echo 2 >> a; mkdir d");
+        sh(f->src, "echo 1 > b; rm .git/index.lock");
+        b = next_batch(s);
+        cr_assert_str_eq(b.text, "u+a h+b c+d/");
+        subscriber_free(s);
+}
+
 #define TWO_BRANCHES                                                                                                                       \
         "git init -q -b one . && mkdir d && echo 1 > a && echo 1 > d/f && git add -A && git commit -qm 1 && git checkout -qb two && "      \
         "echo 2 > a && git rm -q d/f && mkdir x && echo 2 > x/y && git add -A && git commit -qm 2"
