@@ -7,6 +7,8 @@ SYNC_SRCS += \
 	sync/watch_inotify_tree.c
 SYNC_SRCS += \
 	sync/engine.c \
+	sync/engine_artifacts.c \
+	sync/engine_sink.c \
 	sync/latency.c \
 	sync/hashing.c \
 	sync/hashing_found.c \
@@ -80,6 +82,7 @@ SYNC_SRCS += \
 	sync/agent/git.c \
 	sync/agent/hash_progress.c \
 	sync/agent/holder.c \
+	sync/agent/holder_kept.c \
 	sync/agent/holding.c \
 	sync/agent/ignore_file.c \
 	sync/agent/ignored.c \

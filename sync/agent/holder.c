@@ -9,7 +9,7 @@
  *
  * That the line breaks comes first (holding.c): the connections are aborted then, which is what lets the rest of the agent die.
  */
-#include "sync/agent/holder.h"
+#include "sync/agent/holder_self.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,7 +34,6 @@
 /* Within WINDOW: so many deaths are answered at once, so many at all. And so many agents in a row that were never ready. */
 #define WINDOW_NS (60 * 1000000000ULL)
 #define AT_ONCE 20
-#define DEATHS_MAX 40
 #define UNREADY_MAX 6
 #define PAUSE_MS 100
 #define PAUSE_DOUBLES 4
@@ -42,193 +41,6 @@
 #define DYING_MS 5000
 #define BADNESS_FILE "/proc/self/oom_score_adj"
 #define BADNESS "-900"
-#define BADNESS_MAX 16
-
-struct kept {
-        bool used, fresh; /* fresh: of the agent that there is now */
-        int abort;        /* writing to it aborts the connection; or -1 */
-        struct held_mount mount;
-};
-
-struct holder {
-        struct daemon *daemon;
-        const char *run, *id, *source;
-        char badness[BADNESS_MAX]; /* ours before we changed it, "": not changed */
-        sigset_t before;
-        int signals;
-        /* The agent. */
-        pid_t agent;
-        int channel, life;
-        bool ready, dying, faulty;
-        bool stopping; /* it has said that it ends */
-        bool again;    /* ... to be started again */
-        /* All of them. */
-        bool ever_ready, ending;
-        int claim, listener;
-        unsigned deaths, unready;
-        unsigned long long died_ns[DEATHS_MAX]; /* a ring, by `deaths` */
-        int64_t died_at;
-        char died_of[64];
-        struct kept kept[HOLD_MOUNTS_MAX];
-};
-
-/*
- * What is kept
- */
-
-static struct kept *kept_of(struct holder *h, uint32_t connection)
-{
-        for (size_t i = 0; i < HOLD_MOUNTS_MAX; i++) {
-                if (h->kept[i].used && h->kept[i].fresh && h->kept[i].mount.connection == connection)
-                        return &h->kept[i];
-        }
-        return NULL;
-}
-
-static void forget(struct kept *k)
-{
-        fd_close(&k->abort);
-        k->used = false;
-}
-
-/* In the place of what a dead agent had there. Takes `fd`. */
-static void keep_mount(struct holder *h, const struct hold_message *m, int fd)
-{
-        struct kept *place = NULL;
-
-        for (size_t i = 0; i < HOLD_MOUNTS_MAX; i++) {
-                struct kept *k = &h->kept[i];
-
-                if (k->used && !k->fresh && strcmp(k->mount.as.mountpoint, m->mount.mountpoint) == 0)
-                        forget(k);
-                if (!k->used && !place)
-                        place = k;
-        }
-        if (!place) {
-                log_warn("%s has more mounts than can be kept; %s is not mounted again should the agent die", h->source,
-                         m->mount.mountpoint);
-                fd_close(&fd);
-                return;
-        }
-        *place = (struct kept){.used = true, .fresh = true, .abort = fd, .mount = {.as = m->mount, .connection = m->connection}};
-}
-
-static void abort_all(struct holder *h)
-{
-        for (size_t i = 0; i < HOLD_MOUNTS_MAX; i++) {
-                struct kept *k = &h->kept[i];
-
-                if (k->used && k->abort >= 0) {
-                        (void)fd_write_full(k->abort, "1", 1);
-                        fd_close(&k->abort);
-                }
-        }
-}
-
-/* What the agent before could not bring back, it has said why. */
-static void became_ready(struct holder *h)
-{
-        for (size_t i = 0; i < HOLD_MOUNTS_MAX; i++) {
-                if (h->kept[i].used && !h->kept[i].fresh)
-                        forget(&h->kept[i]);
-        }
-        h->ready = true;
-        h->unready = 0;
-        if (!h->ever_ready)
-                daemon_held_ready(h->daemon);
-        else
-                daemon_say(h->daemon, "the agent had died, and was started again");
-        h->ever_ready = true;
-}
-
-static void replace_fd(int *kept, int *fd)
-{
-        fd_close(kept);
-        *kept = fd_steal(fd);
-}
-
-static void take_message(struct holder *h, const struct hold_message *m, int *fd)
-{
-        struct kept *k = kept_of(h, m->connection);
-
-        switch ((enum hold_kind)m->kind) {
-        case HOLD_READY:
-                became_ready(h);
-                break;
-        case HOLD_STOPPING:
-                daemon_stopping(h->daemon);
-                h->stopping = true;
-                break;
-        case HOLD_AGAIN:
-                h->again = true;
-                break;
-        case HOLD_FAULT:
-                h->faulty = true;
-                abort_all(h);
-                break;
-        case HOLD_CLAIM:
-                replace_fd(&h->claim, fd);
-                break;
-        case HOLD_LISTENER:
-                replace_fd(&h->listener, fd);
-                break;
-        case HOLD_MOUNT:
-                h->stopping = false;
-                keep_mount(h, m, fd_steal(fd));
-                break;
-        case HOLD_LEAVE:
-        case HOLD_STAY:
-                /* What an agent at fault does before it is gone is not its users' wish. */
-                if (k && !h->faulty)
-                        k->mount.leaving = m->kind == HOLD_LEAVE;
-                break;
-        case HOLD_GONE:
-                if (k && !h->faulty)
-                        forget(k);
-                break;
-        }
-}
-
-static int fd_of(struct msghdr *msg)
-{
-        const struct cmsghdr *c = CMSG_FIRSTHDR(msg);
-        int fd = -1;
-
-        if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(fd)))
-                memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-        return fd;
-}
-
-/* All that the agent has said. */
-static void hear(struct holder *h)
-{
-        static struct hold_message m;
-
-        for (;;) {
-                struct iovec text = {.iov_base = &m, .iov_len = sizeof(m)};
-                union {
-                        struct cmsghdr align;
-                        char bytes[CMSG_SPACE(sizeof(int))];
-                } space;
-                struct msghdr msg = {.msg_iov = &text, .msg_iovlen = 1, .msg_control = space.bytes, .msg_controllen = sizeof(space.bytes)};
-                ssize_t n = recvmsg(h->channel, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-                CLEANUP_FD int fd = -1;
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n == 0)
-                        fd_close(&h->channel); /* its last words */
-                if (n <= 0)
-                        return;
-                fd = fd_of(&msg);
-                if ((size_t)n < offsetof(struct hold_message, mount) || (m.kind == HOLD_MOUNT && (size_t)n < sizeof(m)))
-                        continue;
-                m.mount.name[sizeof(m.mount.name) - 1] = '\0';
-                m.mount.mountpoint[sizeof(m.mount.mountpoint) - 1] = '\0';
-                m.mount.options[sizeof(m.mount.options) - 1] = '\0';
-                take_message(h, &m, &fd);
-        }
-}
 
 /*
  * Agents
@@ -321,8 +133,8 @@ static pid_t make_agent(struct holder *h, struct heritage *ret)
 static void agent_dies(struct holder *h)
 {
         fd_close(&h->life);
-        hear(h);
-        abort_all(h);
+        holder_hear(h);
+        holder_abort_all(h);
         h->dying = true;
 }
 
@@ -497,7 +309,7 @@ static int watch_agent(struct holder *h)
                 if (n <= 0)
                         continue;
                 if (p[1].revents)
-                        hear(h);
+                        holder_hear(h);
                 if (p[2].revents) {
                         agent_dies(h);
                         /* Or it was killed between mounting and saying so. One that ends has no such mount, and another agent may be there.

@@ -5,18 +5,15 @@
  *                 cmd_*.c cmd.h   one command each, and what they share (cmd.c)
  *                 taking.c        name, place and claim of a mount in the making, or who makes it instead    follow.c  and stays with it
  *                 agent.c         the process behind mounts: its loop, its start and its end    seat.c  one mount of it
- *                 holder.c        above the agent: starts the next when it dies    holding.c  the agent's side    hold.h  what is said
- *                 restore.c       which mounts the next agent makes again
- *                 verbs.c         what it answers on its control socket    report.c  of that, what `status` shows
- *                 options.c       -o        daemon.c   into the background, readiness, service managers
- *                 config.c        configuration files    config_doc.c  as text    config_keys.c  all keys    config_artifacts.c  lists
- *                 presets.c       rules ready made       config_show.c  back to text
- *                 ruling.c        the rules that follow (rule_list.c: in the making)    reload.c  and keep following while mounted
- *                 ignored.c       what git ignores (ignore_file.c: one list; ignored_tracked.c: what it doesn't)    git.c  asking git
- *                 place.c         may this be mounted there?        mountinfo.c  what is mounted, alive or dead
- *                 hash_progress.c how far `hash` is         state.c    what is kept of a source, and which it is
- *                 record.c        who serves what, while it lives   paths.c      where all that is kept
- *                 artifacts_ops.c what `artifacts` does, for the agent's verb (verbs_artifacts.c) and for the command without one;
+ *                 holder.c        above the agent: starts the next when it dies (holder_kept.c: with what it knows)    holding.c  the
+ * agent's side    hold.h  what is said restore.c       which mounts the next agent makes again verbs.c         what it answers on its
+ * control socket    report.c  of that, what `status` shows options.c       -o        daemon.c   into the background, readiness, service
+ * managers config.c        configuration files    config_doc.c  as text    config_keys.c  all keys    config_artifacts.c  lists presets.c
+ * rules ready made       config_show.c  back to text ruling.c        the rules that follow (rule_list.c: in the making)    reload.c  and
+ * keep following while mounted ignored.c       what git ignores (ignore_file.c: one list; ignored_tracked.c: what it doesn't)    git.c
+ * asking git place.c         may this be mounted there?        mountinfo.c  what is mounted, alive or dead hash_progress.c how far `hash`
+ * is         state.c    what is kept of a source, and which it is record.c        who serves what, while it lives   paths.c      where all
+ * that is kept artifacts_ops.c what `artifacts` does, for the agent's verb (verbs_artifacts.c) and for the command without one;
  *                 artifacts_target.c which of the two; artifacts_from.c, untar.c  what was built elsewhere; writers.c  who writes to it;
  *                 figures.c       of artifacts, for `status`
  *                 status_gather.c what `status` prints: asked of agents; status_show.c for a person, status_watch.c again and again
@@ -42,7 +39,8 @@
  *                 settle.c        knows git by its traces    reflog.c  one of them
  *                 journal.c       what has changed, in order, for as long as there is room
  *                 latency.c       how long that takes
- *                 engine.c        tells mounts what the watch sees    watch*.c  sees every change of the source
+ *                 engine.c        mounts of a source, and barriers    watch*.c  sees every change of the source
+ *                 engine_sink.c   tells mounts what the watch sees, engine_artifacts.c what other mounts do to artifacts
  *   fs/           fs.h            what the kernel sees: a mount
  *   cache/base/                   descriptors, locks, log, identity of files
  */
