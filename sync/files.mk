@@ -106,6 +106,7 @@ SYNC_SRCS += \
 	sync/agent/rule_list.c \
 	sync/agent/ruling.c \
 	sync/agent/seat.c \
+	sync/agent/seat_end.c \
 	sync/agent/shell.c \
 	sync/agent/state.c \
 	sync/agent/status_gather.c \

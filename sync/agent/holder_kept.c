@@ -3,10 +3,8 @@
  * listener.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "cache/base/fd.h"
 #include "cache/base/log.h"

@@ -4,7 +4,7 @@
  *   sync/agent/   main.c          this map, and the table of commands
  *                 cmd_*.c cmd.h   one command each, and what they share (cmd.c)
  *                 taking.c        name, place and claim of a mount in the making, or who makes it instead    follow.c  and stays with it
- *                 agent.c         the process behind mounts: its loop, its start and its end    seat.c  one mount of it
+ *                 agent.c         the process behind mounts: its loop, its start and its end    seat.c, seat_end.c  one mount of it
  *                 holder.c        above the agent: starts the next when it dies (holder_kept.c: with what it knows)    holding.c  the
  * agent's side    hold.h  what is said restore.c       which mounts the next agent makes again verbs.c         what it answers on its
  * control socket    report.c  of that, what `status` shows options.c       -o        daemon.c   into the background, readiness, service

@@ -1,4 +1,4 @@
-#include "sync/agent/seat.h"
+#include "sync/agent/seat_self.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -7,21 +7,18 @@
 
 #include "cache/base/fd.h"
 #include "cache/base/log.h"
-#include "sync/agent/agent.h"
 #include "sync/agent/board.h"
-#include "sync/agent/events.h"
 #include "sync/agent/holding.h"
 #include "sync/agent/mountinfo.h"
 #include "sync/agent/place.h"
 #include "sync/agent/prewarm.h"
 #include "sync/serve/why.h"
 
-#define ANY_SERIAL 0UL
 /* A mount that nobody has any more ends within milliseconds. */
 #define ABROAD_NS 1000000000ULL
 #define GONE_NS 50000000000ULL /* less than who asks for it is ready to wait */
 
-static void seat_free(struct seat *s)
+void seat_free(struct seat *s)
 {
         if (!s)
                 return;
@@ -52,8 +49,7 @@ static struct seat *seat_new(struct agent *a, const struct seat_wish *wish)
         return s;
 }
 
-/* The seat of that number, if it can still be seen; and whether any other can. */
-static struct seat *seat_in_sight_locked(struct agent *a, unsigned long serial, bool *others) REQUIRES(a->lock)
+struct seat *seat_in_sight_locked(struct agent *a, unsigned long serial, bool *others)
 {
         struct seat *found = NULL;
 
@@ -71,8 +67,7 @@ static struct seat *seat_in_sight_locked(struct agent *a, unsigned long serial, 
         return found;
 }
 
-/* Whether that seat, or ANY_SERIAL, lives on elsewhere. */
-static bool is_abroad_locked(const struct agent *a, unsigned long serial) REQUIRES(a->lock)
+bool seat_is_abroad_locked(const struct agent *a, unsigned long serial)
 {
         for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++) {
                 const struct seat *s = a->seats[i];
@@ -83,13 +78,13 @@ static bool is_abroad_locked(const struct agent *a, unsigned long serial) REQUIR
         return false;
 }
 
-static void set_state_locked(struct agent *a, struct seat *s, enum seat_state state) REQUIRES(a->lock)
+void seat_set_state_locked(struct agent *a, struct seat *s, enum seat_state state)
 {
         bool others;
 
         s->state = state;
         /* The agent ends with the last one, and who was told so must not wait in vain: from here on nobody takes a seat. */
-        if (!seat_in_sight_locked(a, s->serial, &others) && !others && !is_abroad_locked(a, ANY_SERIAL))
+        if (!seat_in_sight_locked(a, s->serial, &others) && !others && !seat_is_abroad_locked(a, ANY_SERIAL))
                 a->closing = true;
         cond_broadcast(&a->changed);
         agent_ring_locked(a);
@@ -225,7 +220,7 @@ int seat_make(struct agent *a, const struct seat_wish *wish, char **why)
         mutex_lock(&a->lock);
         s->fresh = rc == 0 && s->options.prewarm;
         closing = a->closing;
-        set_state_locked(a, s, s->mount ? SEAT_SERVING : SEAT_GONE);
+        seat_set_state_locked(a, s, s->mount ? SEAT_SERVING : SEAT_GONE);
         mutex_unlock(&a->lock);
         if (rc) {
                 (void)agent_record(a);
@@ -304,7 +299,7 @@ static int end_detached(struct seat *s)
         mutex_lock(&a->lock);
         s->own_place = false;
         if (s->state == SEAT_SERVING)
-                set_state_locked(a, s, SEAT_DETACHED);
+                seat_set_state_locked(a, s, SEAT_DETACHED);
         mutex_unlock(&a->lock);
         (void)agent_record(a);
         return 0;
@@ -362,7 +357,7 @@ static void send_abroad_locked(struct agent *a, struct seat *s) REQUIRES(a->lock
                 (void)rmdir(s->mountpoint);
         s->own_place = false;
         s->abroad = true;
-        set_state_locked(a, s, SEAT_DETACHED);
+        seat_set_state_locked(a, s, SEAT_DETACHED);
 }
 
 int seat_wait_gone(struct agent *a, unsigned long serial, struct seat_end *ret)
@@ -387,150 +382,10 @@ int seat_wait_gone(struct agent *a, unsigned long serial, struct seat_end *ret)
                         send_abroad_locked(a, s);
                 look = clock_now_ns() + ABROAD_NS;
         }
-        ret->abroad = is_abroad_locked(a, serial);
-        ret->last = !others && !is_abroad_locked(a, ANY_SERIAL);
+        ret->abroad = seat_is_abroad_locked(a, serial);
+        ret->last = !others && !seat_is_abroad_locked(a, ANY_SERIAL);
         mutex_unlock(&a->lock);
         if (ret->abroad)
                 (void)agent_record(a);
         return s ? rc : 0;
-}
-
-/*
- * The end
- */
-
-/* A thread of its own, for it waits: for who holds the seat, for the kernel, for threads of the mount. */
-static void *take_away(void *arg)
-{
-        struct seat *s = arg;
-        struct agent *a = s->agent;
-        unsigned connection;
-        bool others;
-        int rc = 0;
-
-        prewarm_quit(s->prewarm);
-        mutex_lock(&a->lock);
-        while (s->holders)
-                cond_wait(&a->changed, &a->lock);
-        mutex_unlock(&a->lock);
-        engine_remove_mount(a->engine, s->mount);
-        connection = fs_mount_connection(s->mount);
-        fs_mount_free(s->mount);
-        holding_say(a->holding, HOLD_GONE, connection);
-        if (place_peel(s->mountpoint))
-                log_warn("what dead agents left at %s can't be removed; `dsfs umount %s`", s->mountpoint, s->mountpoint);
-        if (s->own_place)
-                (void)rmdir(s->mountpoint);
-        mutex_lock(&a->lock);
-        s->mount = NULL;
-        (void)seat_in_sight_locked(a, s->serial, &others);
-        others = others || is_abroad_locked(a, ANY_SERIAL);
-        mutex_unlock(&a->lock);
-        /* The last one's record is dropped with the agent: its source counts as mounted until the process is about to be gone. */
-        if (others)
-                rc = agent_record(a);
-        if (rc)
-                log_warn("%s can't be written to: %s; %s stays listed", a->run, strerror(-rc), s->mountpoint);
-        mutex_lock(&a->lock);
-        set_state_locked(a, s, SEAT_GONE);
-        mutex_unlock(&a->lock);
-        return NULL;
-}
-
-/* The loop's thread. */
-static void begin_end(struct seat *s)
-{
-        log_info("%s is unmounted", s->mountpoint);
-        s->ender_started = thread_start(&s->ender, "dsfs-end", take_away, s) == 0;
-        if (s->ender_started)
-                return;
-        /* No thread to be had: nobody may wait for the loop then. */
-        prewarm_close(steal_ptr(&s->prewarm));
-        take_away(s);
-}
-
-/* Not before: they would read the same disk, and the mount's users wait for that. */
-static void prewarmed(void *arg)
-{
-        struct agent *a = arg;
-
-        hashing_go(a->hashing);
-}
-
-static void look_at(struct agent *a, struct seat *s)
-{
-        bool begin, open, over;
-
-        mutex_lock(&a->lock);
-        if (s->fresh && s->state == SEAT_SERVING && !s->stopping && !s->ended &&
-            prewarm_start(&a->loop, s->mountpoint, prewarmed, a, &s->prewarm)) {
-                log_warn("pre-warming can't start; nothing is lost but speed");
-                hashing_go(a->hashing);
-        }
-        s->fresh = s->fresh && s->state == SEAT_MAKING;
-        open = s->state == SEAT_SERVING && !s->ended;
-        over = s->state != SEAT_MAKING && !open;
-        begin = s->ended && (s->state == SEAT_SERVING || s->state == SEAT_DETACHED);
-        if (begin)
-                set_state_locked(a, s, SEAT_ENDING);
-        mutex_unlock(&a->lock);
-        if (open)
-                events_open(a->events, s);
-        if (over)
-                events_let_go(s);
-        if (begin)
-                begin_end(s);
-}
-
-static void sweep(struct agent *a, struct seat *s)
-{
-        bool gone;
-
-        look_at(a, s);
-        mutex_lock(&a->lock);
-        gone = s->state == SEAT_GONE;
-        for (size_t i = 0; i < ENGINE_MOUNTS_MAX && gone; i++) {
-                if (a->seats[i] == s)
-                        a->seats[i] = NULL;
-        }
-        mutex_unlock(&a->lock);
-        if (!gone)
-                return;
-        if (s->ender_started)
-                pthread_join(s->ender, NULL);
-        prewarm_close(s->prewarm);
-        seat_free(s);
-}
-
-bool seats_look(struct agent *a)
-{
-        bool left = false;
-
-        for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++) {
-                struct seat *s;
-
-                mutex_lock(&a->lock);
-                s = a->seats[i];
-                mutex_unlock(&a->lock);
-                /* Only this thread frees seats. */
-                if (s)
-                        sweep(a, s);
-        }
-        mutex_lock(&a->lock);
-        for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++)
-                left = left || (a->seats[i] && (a->seats[i]->state != SEAT_DETACHED || a->seats[i]->abroad));
-        /* From here on nobody takes a seat. */
-        a->ended = a->ended || !left;
-        mutex_unlock(&a->lock);
-        return !left;
-}
-
-void seats_close(struct agent *a)
-{
-        mutex_lock(&a->lock);
-        for (size_t i = 0; i < ENGINE_MOUNTS_MAX; i++) {
-                if (a->seats[i])
-                        prewarm_close(steal_ptr(&a->seats[i]->prewarm));
-        }
-        mutex_unlock(&a->lock);
 }
