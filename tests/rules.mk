@@ -95,7 +95,7 @@ soak: ## the model stress and stress-ng, SOAK_SECONDS (600) for each profile and
 
 check-asan: ## the same tests under AddressSanitizer and UBSan
 	packaging/deps --for build,run,test
-	@$(MAKE) --no-print-directory $(JOBS) VARIANT=asan tests
+	@$(MAKE) --no-print-directory $(JOBS) VARIANT=asan BENCH_BINS= tests
 	@$(MAKE) --no-print-directory VARIANT=asan check-built
 
 # Criterion aborts under ThreadSanitizer, so only plain programs run.

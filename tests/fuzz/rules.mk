@@ -30,7 +30,8 @@ $(eval $(call fuzz_target,reflog,sync/reflog.c))
 $(eval $(call fuzz_target,http,sync/serve/http_request.c))
 $(eval $(call fuzz_target,volume,$(addprefix sync/agent/,volume.c config_keys.c options.c) sync/serve/why.c))
 
-check-fuzz: $(FUZZ_PROGS) ## each fuzz target: its corpus, then FUZZ_SECONDS=20 of fuzzing
+check-fuzz: ## each fuzz target: its corpus, then FUZZ_SECONDS=20 of fuzzing
+	@$(MAKE) --no-print-directory $(JOBS) $(FUZZ_PROGS)
 	tests/fuzz/run '$(FUZZ_SECONDS)' $(FUZZ_PROGS)
 
 .PHONY: check-fuzz
