@@ -91,6 +91,8 @@ static void choose_by_watch(struct engine *e, enum engine_coherence coherence)
         e->strict_because = "not every directory of the source can be watched";
 }
 
+static void wait_in_step(void *arg);
+
 int engine_new(const char *source, enum engine_coherence coherence, enum watch_backend backend, struct hashing *hashing,
                struct engine **ret, char **why)
 {
@@ -124,6 +126,8 @@ int engine_new(const char *source, enum engine_coherence coherence, enum watch_b
                 }
                 choose_by_watch(e, coherence);
         }
+        if (hashing && e->watch)
+                hashing_in_step(hashing, wait_in_step, e);
         *ret = e;
         return 0;
 }
@@ -191,9 +195,9 @@ static int settle_generations(struct engine *e, unsigned long long deadline)
         return o ? generations_settle(o, now < deadline ? (int)((deadline - now) / NS_PER_MS) : 0) : 0;
 }
 
-int engine_barrier(struct engine *e, int timeout_ms)
+/* Until the watch has told all that has happened by now. */
+static int watch_has_told(struct engine *e, unsigned long long deadline)
 {
-        unsigned long long deadline = clock_now_ns() + (unsigned long long)timeout_ms * NS_PER_MS;
         uint64_t asked = e->watch ? watch_ask(e->watch) : 0;
         int rc = e->watch ? -ETIMEDOUT : 0;
 
@@ -207,14 +211,35 @@ int engine_barrier(struct engine *e, int timeout_ms)
                 if (rc == -ETIMEDOUT && left == 0)
                         return rc;
         }
+        return rc;
+}
+
+static void settle_mounts(struct engine *e)
+{
+        FOR_EACH_MOUNT(e, m) fs_settle(m);
+}
+
+int engine_barrier(struct engine *e, int timeout_ms)
+{
+        unsigned long long deadline = clock_now_ns() + (unsigned long long)timeout_ms * NS_PER_MS;
+        int rc = watch_has_told(e, deadline);
+
         if (rc == 0)
                 rc = settle_generations(e, deadline);
         if (rc == 0 && atomic_load(&e->shut))
                 rc = -ESHUTDOWN;
-        if (rc == 0) {
-                FOR_EACH_MOUNT(e, m) fs_settle(m);
-        }
+        if (rc == 0)
+                settle_mounts(e);
         return rc;
+}
+
+/* The hashing's thread: nobody hears of what his mount doesn't show yet. */
+static void wait_in_step(void *arg)
+{
+        struct engine *e = arg;
+
+        if (watch_has_told(e, ~0ULL) == 0)
+                settle_mounts(e);
 }
 
 void engine_shutdown(struct engine *e)
@@ -226,6 +251,9 @@ void engine_free(struct engine *e)
 {
         if (!e)
                 return;
+        atomic_store(&e->shut, true);
+        if (e->hashing)
+                hashing_in_step(e->hashing, NULL, NULL);
         watch_free(e->watch);
         if (e->overlay)
                 generations_quiesce(e->overlay);

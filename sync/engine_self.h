@@ -39,7 +39,9 @@ struct engine {
         struct latency latency;
         /* Whose thread it was, perhaps: what is told now may be of its number's last owner. The watch's thread only. */
         const struct fs_mount *perhaps;
-        bool written_past; /* what is told now may have been done in a mount that wasn't asked; the watch's thread only */
+        /* What was told last may have been done in a mount with no request to us. (What only repeats it is not told.) The watch's thread
+         * only. */
+        bool written_past;
 
         struct mutex touch_lock; /* held while `touch` is called */
         struct engine_touch touch GUARDED_BY(touch_lock);

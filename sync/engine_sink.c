@@ -41,6 +41,7 @@ static void sink_entry(void *arg, const void *origin, const struct watch_name *a
 {
         struct engine *e = arg;
 
+        e->written_past = false;
         FOR_EACH_MOUNT(e, m)
         {
                 if (m != origin)
@@ -56,6 +57,7 @@ static void sink_moved(void *arg, const void *origin, const struct watch_name *f
         struct overlay *o = origin ? NULL : atomic_load(&e->overlay);
         bool with_artifacts = o && overlay_host_moved(o, from->dir, from->name, from->len, to->dir, to->name, to->len);
 
+        e->written_past = false;
         FOR_EACH_MOUNT(e, m)
         {
                 if (m != origin)
@@ -86,6 +88,7 @@ static void sink_content(void *arg, const void *origin, const struct ident *file
 {
         struct engine *e = arg;
 
+        e->written_past = false;
         FOR_EACH_MOUNT(e, m)
         {
                 e->written_past = e->written_past || fs_is_written_past(m, file);
@@ -104,7 +107,10 @@ static void sink_content(void *arg, const void *origin, const struct ident *file
 
 static void sink_attr(void *arg, const void *origin, const struct ident *object, const struct watch_name *at, unsigned how)
 {
-        tell_object(arg, origin, object, at, how);
+        struct engine *e = arg;
+
+        e->written_past = false;
+        tell_object(e, origin, object, at, how);
 }
 
 static void sink_touched(void *arg, enum watch_by by, const struct ident *dir, const char *path, const char *name, size_t len)
@@ -132,7 +138,6 @@ static const void *sink_whose(void *arg, pid_t tid, unsigned long long before_ns
         const struct fs_mount *m = fs_thread_mount(tid, &since_ns);
 
         e->perhaps = m;
-        e->written_past = false;
         if (!m)
                 return NULL;
         *by = WATCH_BY_OURS;

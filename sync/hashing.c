@@ -157,6 +157,7 @@ int hashing_new(const char *source, const char *dir, struct hashing **ret)
         if (!h)
                 return -ENOMEM;
         mutex_init(&h->lock);
+        mutex_init(&h->step_lock);
         cond_init(&h->changed);
         h->source = strdup(source);
         h->dir = strdup(dir);
@@ -199,6 +200,14 @@ void hashing_leave_out(struct hashing *h, bool (*leave_out)(void *arg, const cha
         h->leave_out_arg = arg;
 }
 
+void hashing_in_step(struct hashing *h, void (*wait)(void *arg), void *arg)
+{
+        mutex_lock(&h->step_lock);
+        h->wait_in_step = wait;
+        h->wait_arg = arg;
+        mutex_unlock(&h->step_lock);
+}
+
 void hashing_turn_off(struct hashing *h, const char *why)
 {
         hashing_end(h, why, false);
@@ -217,6 +226,7 @@ void hashing_free(struct hashing *h)
         hashing_queue_release(&h->queue);
         fd_close(&h->wake);
         cond_release(&h->changed);
+        mutex_release(&h->step_lock);
         mutex_release(&h->lock);
         free(h->notice);
         free(h->why_off);

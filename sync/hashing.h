@@ -28,6 +28,10 @@ void hashing_on_work(struct hashing *h, void (*began)(void *arg), void *arg);
 /* Of the journal is left out what `leave_out` says, with all below it: its thread asks for each path. Before hashing_go(). */
 void hashing_leave_out(struct hashing *h, bool (*leave_out)(void *arg, const char *path, bool is_directory), void *arg);
 
+/* Before anything is told, wait until everybody else was told of it: `wait` does that, on its thread. NULL: nothing is waited for, and
+ * when this returns `wait` has. Any thread. */
+void hashing_in_step(struct hashing *h, void (*wait)(void *arg), void *arg);
+
 /* Do nothing, ever, for this reason (one phrase, copied): nothing can be remembered. Before hashing_go(). */
 void hashing_turn_off(struct hashing *h, const char *why);
 

@@ -105,12 +105,23 @@ static void publish(struct hashing *h, int rc, bool all, const struct scan_repor
         mutex_unlock(&h->lock);
 }
 
+/* What is looked at is there already; whoever is told of it wants to find it in his mount. */
+static void get_in_step(struct hashing *h)
+{
+        mutex_lock(&h->step_lock);
+        if (h->wait_in_step)
+                h->wait_in_step(h->wait_arg);
+        mutex_unlock(&h->step_lock);
+}
+
 /* The journal of what a look has found. `compared`: there was something to differ from. */
 static void tell(struct hashing *h, int rc, bool compared)
 {
         bool first = !h->looked;
 
         h->looked = h->looked || rc == 0;
+        if (compared && h->journal && (h->found.count || h->found.too_much))
+                get_in_step(h);
         if (compared && h->journal)
                 found_tell(&h->found, first ? NULL : &h->places, h->leave_out, h->leave_out_arg, h->journal);
         hashing_places_clear(&h->places);
@@ -172,5 +183,6 @@ void hashing_settle(struct hashing *h)
         s.has_root = h->has_root;
         s.root = h->root;
         mutex_unlock(&h->lock);
+        get_in_step(h);
         journal_settle(h->journal, &s);
 }

@@ -54,6 +54,10 @@ struct hashing {
         bool looked;                   /* what is remembered is of this life */
         unsigned long long look_ns[2]; /* what the last one took: of places, of everything */
 
+        struct mutex step_lock; /* held while wait_in_step() is called */
+        void (*wait_in_step)(void *arg) GUARDED_BY(step_lock);
+        void *wait_arg GUARDED_BY(step_lock);
+
         struct mutex lock; /* innermost */
         struct cond changed;
         uint64_t asked GUARDED_BY(lock), answered GUARDED_BY(lock);
