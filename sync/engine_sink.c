@@ -152,12 +152,25 @@ static const void *sink_whose(void *arg, pid_t tid, unsigned long long before_ns
         return m;
 }
 
+static void warn(struct engine *e, enum watch_loss loss, const char *detail)
+{
+        char *text = text_new("%s", detail);
+
+        log_warn("%s", detail);
+        if (!text)
+                return;
+        mutex_lock(&e->lock);
+        free(e->warnings[loss]);
+        e->warnings[loss] = text;
+        mutex_unlock(&e->lock);
+}
+
 static void sink_lost(void *arg, enum watch_loss loss, const char *detail)
 {
         struct engine *e = arg;
         struct overlay *o = atomic_load(&e->overlay);
-        char *text = text_new("%s", detail);
 
+        warn(e, loss, detail);
         FOR_EACH_MOUNT(e, m) fs_tell_all(m);
         if (e->hashing)
                 hashing_touch_all(e->hashing);
@@ -169,13 +182,6 @@ static void sink_lost(void *arg, enum watch_loss loss, const char *detail)
         mutex_unlock(&e->touch_lock);
         if (o)
                 generations_touched_all(o);
-        log_warn("%s", detail);
-        mutex_lock(&e->lock);
-        if (text) {
-                free(e->warnings[loss]);
-                e->warnings[loss] = text;
-        }
-        mutex_unlock(&e->lock);
 }
 
 /* Mounts tell the kernel by themselves what they have put off. */

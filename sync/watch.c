@@ -108,9 +108,10 @@ void watch_tell_lost(struct watch_core *c, enum watch_loss why, const char *deta
         c->content_told = false;
         if (why == WATCH_OVERFLOW)
                 atomic_fetch_add_explicit(&c->overflows, 1, memory_order_relaxed);
-        else
-                atomic_store_explicit(&c->degraded, true, memory_order_relaxed);
         c->sink.lost(c->arg, why, detail);
+        /* Who sees this can see what to do about it. */
+        if (why != WATCH_OVERFLOW)
+                atomic_store(&c->degraded, true);
 }
 
 /* Whether `fd` is the directory that the watch began with. Handles repeat between filesystems, so the device counts too. */
@@ -244,8 +245,8 @@ static void *run(void *arg)
 
                 if (rc < 0) {
                         log_error("watch %s: reading events: %s", w->core.source, strerror(-rc));
-                        atomic_store(&w->core.degraded, true);
                         watch_tell_lost(&w->core, WATCH_OVERFLOW, "the kernel's event queue can't be read any more: mount again");
+                        atomic_store(&w->core.degraded, true);
                         break;
                 }
                 rest(w, storm, tries > 0);
@@ -314,7 +315,7 @@ void watch_stats(struct watch *w, struct watch_stats *ret)
                 .own = atomic_load_explicit(&c->own, memory_order_relaxed),
                 .overflows = atomic_load_explicit(&c->overflows, memory_order_relaxed),
                 .watches = atomic_load_explicit(&c->watches, memory_order_relaxed),
-                .degraded = atomic_load_explicit(&c->degraded, memory_order_relaxed),
+                .degraded = atomic_load(&c->degraded),
         };
 }
 
