@@ -193,6 +193,6 @@ int owner_claim(const struct fs_mount *m, int dirfd, const char *name, struct ow
 void owner_claim_end(struct owner_claim *c, bool went)
 {
         if (c->fd >= 0 && !went)
-                (void)fchownat(c->fd, "", c->was.uid, c->was.gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW);
+                (void)!fchownat(c->fd, "", c->was.uid, c->was.gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW);
         fd_close(&c->fd);
 }

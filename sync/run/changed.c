@@ -55,7 +55,7 @@ void changed_tell(struct changed *c, enum changed_why why, const struct gathered
 
         if (c->fd >= 0 && (ftruncate(c->fd, 0) < 0 || lseek(c->fd, 0, SEEK_SET) < 0 || (paths && fd_write_full(c->fd, g->bytes, g->len)))) {
                 log_warn("%s can't be written (%s): the command doesn't learn what has changed", c->path, strerror(errno));
-                (void)ftruncate(c->fd, 0);
+                (void)!ftruncate(c->fd, 0);
                 paths = false;
                 why = why == CHANGED_NOTHING ? why : CHANGED_ANYTHING;
         }

@@ -61,7 +61,7 @@ static _Noreturn void become(const struct keeper_task *t, pid_t keeper, int fail
                 terminal_lend(t->lend, getpid());
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() == keeper) {
-                (void)chdir(t->dir);
+                (void)!chdir(t->dir);
                 (void)signal(SIGPIPE, SIG_DFL);
                 (void)sigprocmask(SIG_SETMASK, t->mask, NULL);
                 (void)execvp(t->argv[0], t->argv);
